@@ -1,0 +1,17 @@
+"""Definitions: the YAML files of the feature repository as models, names and units.
+
+Belongs here: reading, checking and writing files. Does not: databases, Feast, Dagster, computation.
+"""
+
+from millwright.definitions.load import DefinitionErrors, load
+from millwright.definitions.models import (
+    Dataset,
+    Definitions,
+    Entity,
+    Feature,
+    FeatureView,
+    Reading,
+    Topic,
+)
+
+__all__ = ["Dataset", "DefinitionErrors", "Definitions", "Entity", "Feature", "FeatureView", "Reading", "Topic", "load"]

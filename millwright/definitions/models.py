@@ -1,0 +1,193 @@
+"""Models of the definition files: entity, dataset, feature view, topic, and all of them together.
+
+Belongs here: what one file may say and what files must agree on. Does not: file access (load.py), SQL, Feast objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from millwright.definitions.durations import MICROSECOND, Duration, tile_size
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+ReadingType = Literal["double", "int64", "string", "bool"]
+KeyType = Literal["string", "int64"]
+Aggregate = Literal["count", "mean", "min", "max", "last"]
+RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type"})
+
+
+class Definition(BaseModel):
+    """What every definition has. Descriptions, owners and tags are not part of `content_hash`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    owner: str = ""
+    tags: dict[str, str] = {}
+
+    def content_hash(self) -> str:
+        """SHA-256 (hex) over everything that changes a value; equal for files that differ in prose only."""
+        content = _without_prose(self.model_dump(mode="json"))
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _without_prose(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_prose(v) for k, v in value.items() if k not in {"description", "owner", "tags"}}
+    return [_without_prose(v) for v in value] if isinstance(value, list) else value
+
+
+class Entity(Definition):
+    """A thing that has features, and the join keys that name one."""
+
+    entity: Name
+    join_keys: dict[Name, KeyType] = Field(min_length=1, max_length=8)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Join key names, sorted: the order of every key array."""
+        return tuple(sorted(self.join_keys))
+
+
+class Reading(Definition):
+    """One named value of a dataset and what a good one is."""
+
+    type: ReadingType = "double"
+    unit: str = ""
+    required: bool = False
+    min: float | None = None
+    max: float | None = None
+
+
+class Dataset(Definition):
+    """The contract of one kind of delivery.
+
+    `columns` renames: csv column (or JSON field) → field, a field being `event_timestamp`, `sensor_type`, a join key or a reading.
+    `constants` gives fields that the file does not have. A column that is no field becomes a new reading
+    (`unknown_columns: land`), is refused, or ignored. `timezone` is the zone of timestamps without an offset; without it they are errors.
+    """
+
+    dataset: Name
+    target: Literal["measurements", "events"] = "measurements"
+    entity: Name
+    sensor_types: list[Name] = Field(default=[], description="Allowed sensor types; empty: any name.")
+    columns: dict[str, str] = {}
+    constants: dict[Name, str] = {}
+    timezone: str | None = None
+    unknown_columns: Literal["land", "refuse", "ignore"] = "land"
+    readings: dict[Name, Reading] = {}
+
+
+class Topic(Definition):
+    """A Kafka topic of JSON objects, each one row of a dataset."""
+
+    topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    dataset: Name
+
+
+class Feature(Definition):
+    """One column of a feature view: an aggregate of a reading over a window that ends at the event."""
+
+    name: Name
+    aggregate: Aggregate
+    of: Name
+    window: Duration
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        size = tile_size(self.window)
+        if (self.window // MICROSECOND) % size:
+            raise ValueError(f"window must be a multiple of its tile size, {timedelta(microseconds=size)}")
+        return self
+
+    @property
+    def window_us(self) -> int:
+        """Window length in microseconds."""
+        return self.window // MICROSECOND
+
+    @property
+    def tile_us(self) -> int:
+        """Tile size h(W) in microseconds."""
+        return tile_size(self.window)
+
+
+class Source(BaseModel):
+    """Which rows are a view's events."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sensor_type: Name | None = Field(default=None, description="Only rows of this sensor type; unset: all of the entity.")
+
+
+class FeatureView(Definition):
+    """Features of one entity, one version a file."""
+
+    feature_view: Name
+    version: int = Field(ge=1, le=9999)
+    entity: Name
+    source: Source = Source()
+    ttl: Duration
+    features: list[Feature] = Field(min_length=1, max_length=500)
+
+    @property
+    def id(self) -> str:
+        """`<view>_v<n>`: asset, table, Feast view and Redis all use it."""
+        return f"{self.feature_view}_v{self.version}"
+
+    @property
+    def reach_us(self) -> int:
+        """The greatest h + W over the features, in microseconds: a change at u touches u ≤ t < floor(u, h) + h + W."""
+        return max(feature.window_us + feature.tile_us for feature in self.features)
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """Names of the readings used, sorted."""
+        return tuple(sorted({feature.of for feature in self.features}))
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [feature.name for feature in self.features]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"feature names must be unique: {', '.join(doubled)}")
+        if taken := sorted(RESERVED & set(names)):
+            raise ValueError(f"reserved names: {', '.join(taken)}")
+        return self
+
+
+class Definitions(BaseModel):
+    """Everything in one feature repository, keyed by name (feature views by `<view>_v<n>`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    entities: dict[str, Entity] = {}
+    datasets: dict[str, Dataset] = {}
+    topics: dict[str, Topic] = {}
+    feature_views: dict[str, FeatureView] = {}
+
+    def reading(self, entity: str, name: str) -> Reading | None:
+        """The declaration of a reading of an entity: the first of the entity's datasets (by name) that has it."""
+        for _, dataset in sorted(self.datasets.items()):
+            if dataset.entity == entity and dataset.target == "measurements" and name in dataset.readings:
+                return dataset.readings[name]
+        return None
+
+    def entity_of(self, view: FeatureView) -> Entity:
+        """The entity of a view (load() has checked that it exists)."""
+        return self.entities[view.entity]
+
+    def feature_type(self, view: FeatureView, feature: Feature) -> ReadingType:
+        """Value type of a feature: int64 for count, double for mean, else the reading's."""
+        if feature.aggregate == "count":
+            return "int64"
+        reading = self.reading(view.entity, feature.of)
+        return "double" if feature.aggregate == "mean" or reading is None else reading.type
+
+    def feature_unit(self, view: FeatureView, feature: Feature) -> str:
+        """Unit of a feature: none for count, else the reading's."""
+        reading = self.reading(view.entity, feature.of)
+        return "" if feature.aggregate == "count" or reading is None else reading.unit
