@@ -156,7 +156,7 @@ def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> I
         return
     if dataset.timezone is not None and dataset.timezone not in available_timezones():
         yield file.error(("timezone",), f"no time zone {dataset.timezone}{nearest(dataset.timezone, available_timezones())}")
-    fields = {"event_timestamp", "sensor_type", "kind", *entity.join_keys, *dataset.readings}
+    fields = {"event_timestamp", "sensor_type", *entity.join_keys, *dataset.readings}
     for column, field in dataset.columns.items():
         if field not in fields:
             yield file.error(("columns", column), f"no field {field}{nearest(field, fields)}")

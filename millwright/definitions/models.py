@@ -67,13 +67,14 @@ class Reading(Definition):
 class Dataset(Definition):
     """The contract of one kind of delivery.
 
-    `columns` renames: csv column (or JSON field) → field, a field being `event_timestamp`, `sensor_type`, a join key or a reading.
+    `columns` renames: CSV column (or JSON field) → field. A field is `event_timestamp`, `sensor_type`, a join key or a reading.
     `constants` gives fields that the file does not have. A column that is no field becomes a new reading
-    (`unknown_columns: land`), is refused, or ignored. `timezone` is the zone of timestamps without an offset; without it they are errors.
+    (`unknown_columns: land`), is refused, or ignored. `timezone` is the zone of timestamps that have no offset;
+    without it such timestamps are errors.
     """
 
     dataset: Name
-    target: Literal["measurements", "events"] = "measurements"
+    target: Literal["measurements"] = "measurements"
     entity: Name
     sensor_types: list[Name] = Field(default=[], description="Allowed sensor types; empty: any name.")
     columns: dict[str, str] = {}

@@ -1,0 +1,14 @@
+"""The platform's tables, roles and clock."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Run the SQL file of the same name."""
+    # The driver's own cursor: SQLAlchemy would take the file's % for placeholders.
+    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
