@@ -29,7 +29,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", validate_default=True)
 
-    project: Path = Field(default_factory=Path.cwd, description="Folder that holds feature_repo, dagster.yaml and workspace.yaml.")
+    project: Path = Field(
+        default_factory=Path.cwd, description="Folder that holds feature_repo, dagster.yaml and workspace.yaml."
+    )
     home: Path = Field(default=Path(".millwright"), description="State of this machine: servers, landing zone, logs.")
     feature_repo: Path = Field(default=Path("feature_repo"), description="The definitions, the only truth.")
     inbox: Path = Field(default=Path("inbox"), description="Files dropped into inbox/<dataset>/ are landed.")
@@ -37,7 +39,9 @@ class Settings(BaseSettings):
 
     postgres_url: SecretStr | None = Field(default=None, description="Warehouse, role app: what a run needs.")
     postgres_owner_url: SecretStr | None = Field(default=None, description="Warehouse, role owner: migrations and apply.")
-    postgres_reader_url: SecretStr | None = Field(default=None, description="Warehouse, role reader: catalog, warehouse, features.")
+    postgres_reader_url: SecretStr | None = Field(
+        default=None, description="Warehouse, role reader: catalog, warehouse, features."
+    )
     dagster_postgres_url: SecretStr | None = Field(default=None, description="Dagster's own database.")
     redis_url: SecretStr | None = Field(default=None, description="Online store: redis://[:password@]host:port/db.")
     kafka_bootstrap: str | None = Field(default=None, description="Kafka bootstrap servers, host:port[,host:port].")
@@ -46,12 +50,16 @@ class Settings(BaseSettings):
     webserver_port: int | None = Field(default=None, description="Port of the Dagster webserver.")
     code_server_port: int | None = Field(default=None, description="Port of the Dagster code server (gRPC).")
 
+    feast_project: str = Field(default="millwright", description="Feast project: prefix of what is kept in Redis and the registry.")
+
     first_day: date = Field(default=date(2010, 1, 1), description="First daily partition; older rows are quarantined.")
     max_future: timedelta = Field(default=timedelta(hours=1), description="Rows further ahead of the clock are quarantined.")
     max_file_bytes: int = Field(default=4 * 1024**3, gt=0, description="A larger file is refused.")
     max_rows_per_kafka_batch: int = Field(default=100_000, gt=0, description="Offsets in one Kafka batch of the ledger.")
     max_batches_per_run: int = Field(default=500, gt=0, description="Waiting batches taken into one run.")
-    refresh_entities_per_chunk: int = Field(default=500, gt=0, description="Entities computed at once: bounds a refresh's memory.")
+    refresh_entities_per_chunk: int = Field(
+        default=500, gt=0, description="Entities computed at once: bounds a refresh's memory."
+    )
     duckdb_threads: int = Field(default=1, gt=0, description="DuckDB threads of a refresh.")
     duckdb_memory: str = Field(default="1GB", description="DuckDB memory limit of a refresh.")
 

@@ -11,4 +11,6 @@ down_revision = None
 def upgrade() -> None:
     """Run the SQL file of the same name."""
     # The driver's own cursor: SQLAlchemy would take the file's % for placeholders.
-    op.get_bind().connection.driver_connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
+    driver = op.get_bind().connection.driver_connection
+    assert driver is not None
+    driver.execute(Path(__file__).with_suffix(".sql").read_bytes())

@@ -1,0 +1,97 @@
+"""The only order of calls: land → refresh → publish.
+
+Belongs here: which step follows which and what stops what. Does not: the steps themselves, Dagster, schedules.
+The Dagster job, tests and notebooks all iterate `run` and report each step as it has been committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict
+
+from millwright.checks import CheckResult, check_published, check_view, check_warehouse
+from millwright.definitions import FeatureView
+from millwright.features.refresh import RefreshReport, refresh, stale_views
+from millwright.landing.batches import Receipt
+from millwright.landing.load import land
+from millwright.online.publish import PublishReport, publish, unpublished_views
+from millwright.platform import Platform
+from millwright.registry import applied
+
+Days = tuple[date, date]
+
+
+class Checked(BaseModel):
+    """Checks that were evaluated after a step."""
+
+    model_config = ConfigDict(frozen=True)
+    results: list[CheckResult]
+
+
+class Failed(BaseModel):
+    """A step that failed: what, why, and what to do. Its transaction was rolled back; other views went on."""
+
+    model_config = ConfigDict(frozen=True)
+    step: str
+    view_id: str
+    error: str
+
+
+Step = Receipt | RefreshReport | PublishReport | Checked | Failed
+
+
+def run(platform: Platform, *, batches: Sequence[int] = (), run_id: str | None = None) -> Iterator[Step]:
+    """Land `batches` in order, then refresh every view with unread changes, then publish what is unpublished.
+
+    Yields each step's report once it is committed. A batch that is refused or fails does not stop the others;
+    a view that fails or whose blocking check fails is not published, the others are. Raises only when a store is unreachable.
+    """
+    receipts = []
+    for batch_id in batches:
+        receipt = land(platform.conn, platform.settings, platform.definitions, batch_id, run_id=run_id)
+        receipts.append(receipt)
+        yield receipt
+    if receipts:
+        yield Checked(results=check_warehouse(platform.conn, platform.definitions, receipts))
+    yield from catch_up(platform)
+
+
+def catch_up(platform: Platform) -> Iterator[Step]:
+    """Refresh and publish whatever the change log and the histories say is due; nothing when nothing is."""
+    held: set[str] = set()
+    for view_id in stale_views(platform.conn, platform.definitions):
+        yield from _refreshed(platform, platform.definitions.feature_views[view_id], None, held)
+    for view_id in unpublished_views(platform.conn, platform.redis, platform.definitions):
+        if view_id not in held:
+            yield from _published(platform, platform.definitions.feature_views[view_id], None)
+
+
+def rebuild(platform: Platform, view_ids: Sequence[str], days: Days, *, features: bool, online: bool) -> Iterator[Step]:
+    """Recompute (`features`) and republish (`online`) the given views for the inclusive UTC `days`."""
+    held: set[str] = set()
+    for view_id in view_ids:
+        view = platform.definitions.feature_views[view_id]
+        if features:
+            yield from _refreshed(platform, view, days, held)
+        if online and view_id not in held and applied(platform.conn)[view_id].published:
+            yield from _published(platform, view, days)
+
+
+def _refreshed(platform: Platform, view: FeatureView, days: Days | None, held: set[str]) -> Iterator[Step]:
+    more = True
+    while more:
+        report = refresh(platform.conn, platform.settings, platform.definitions, view, days=days)
+        yield report
+        more = report.more
+    checked = check_view(platform.conn, platform.definitions, view)
+    yield Checked(results=checked)
+    if any(result.blocking and not result.passed for result in checked):
+        held.add(view.id)
+        yield Failed(step="checks", view_id=view.id, error=f"{view.id} was not published: a blocking check failed. Its rows are in Postgres.")
+
+
+def _published(platform: Platform, view: FeatureView, days: Days | None) -> Iterator[Step]:
+    yield publish(platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project, days=days)
+    yield Checked(results=check_published(platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project))
