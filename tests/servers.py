@@ -52,17 +52,9 @@ def running(make: Callable[[Path], S], seconds: float = 60) -> Iterator[S]:
         server = make(folder / "server")
         server.prepare()
         with log.open("wb") as out:
+            guard_py = str(Path(__file__).with_name("guard.py"))
             guard = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-S",
-                    "-E",
-                    str(Path(__file__).with_name("guard.py")),
-                    server.user or "",
-                    server.stop_signal,
-                    str(folder),
-                ]
-                + server.command,
+                [sys.executable, "-S", "-E", guard_py, server.user or "", server.stop_signal, str(folder), *server.command],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,

