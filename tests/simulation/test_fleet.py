@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millwright.definitions import load
-from millwright.simulation import Machine, events, fleet, messages, write_csv, write_events
+from millwright.simulation import Machine, events, fleet, foreign_csv, messages, write_csv, write_events
 from millwright.simulation.fleet import lives, seconds
 from millwright.simulation.noise import bits, drift, key, uniform, white
 from millwright.simulation.readings import measure
@@ -29,9 +29,11 @@ FEATURE_REPO = Path(__file__).parents[2] / "feature_repo"
 def test_known_bytes(tmp_path: Path) -> None:
     """Whatever machine or Python runs this: a changed hash means that benchmarks and docs no longer speak of the same data."""
     [file] = write_csv(tmp_path, date(2026, 3, 1), date(2026, 3, 1), machines=30, seed=7)
-    assert (
-        hashlib.sha256(file.path.read_bytes()).hexdigest() == "02c5f64a3cdc23af4e0b4fe4580f899c1d7a4a23df85a92a4ecfd47dba84605e"
-    )
+    foreign = foreign_csv(tmp_path / "foreign.csv", seed=7)
+    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in (file.path, foreign.path)] == [
+        "02c5f64a3cdc23af4e0b4fe4580f899c1d7a4a23df85a92a4ecfd47dba84605e",
+        "318bd15650fa07abbf956b50ba826957ccc7890fe93992dea901022e5fbcb070",
+    ]
 
 
 def test_same_seed_same_files_other_seed_other_files(tmp_path: Path) -> None:
