@@ -39,6 +39,13 @@ def test_definitions_page_loads(tmp_path: Path) -> None:
     assert list(shown.topics) == ["telemetry"]
 
 
+def test_readme_view_fits_the_shipped_definitions(tmp_path: Path) -> None:
+    repo = PROJECT / "feature_repo"
+    shipped = [(repo / name).read_text(encoding="utf-8") for name in ("entities/machine.yaml", "datasets/fleet.yaml")]
+    shown = load_blocks([*shipped, *blocks(PROJECT / "README.md", "yaml")], tmp_path)
+    assert len(shown.feature_views) == len(blocks(PROJECT / "README.md", "yaml"))
+
+
 def test_tiles_on_the_definitions_page_are_the_engines() -> None:
     table = re.findall(r"(\d+) ([smhd]) \| (\d+) ([smhd])", (DOCS / "definitions.md").read_text(encoding="utf-8"))
     assert len(table) == 6
