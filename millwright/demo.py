@@ -186,7 +186,8 @@ def _correct(platform: Platform, folder: Path, today: date) -> Figures:
 
 def _mean_before(platform: Platform, view: FeatureView, moment: datetime) -> float:
     query = sql.SQL(
-        "select temperature_mean_1h from features.{} where machine_id = %s and event_timestamp < %s order by event_timestamp desc limit 1"
+        "select temperature_mean_1h from features.{} where machine_id = %s and event_timestamp < %s"
+        " order by event_timestamp desc limit 1"
     ).format(sql.Identifier(view.id))
     row = platform.conn.execute(query, (PRESS, moment)).fetchone()
     _expect(row is not None and row[0] is not None, f"{view.id} has no row of {PRESS} before {moment}")
@@ -263,7 +264,7 @@ def _agree(platform: Platform) -> Figures:
 
 
 def _warehouse(platform: Platform, view: FeatureView) -> list[dict[str, Any]]:
-    """Latest feature row of each entity as the reader role's view shows it; expired rows are left out, as readers get nulls for them."""
+    """Latest feature row of each entity; expired rows are left out, as readers get nulls for them."""
     keys = sql.SQL(", ").join(map(sql.Identifier, platform.definitions.entity_of(view).keys))
     query = sql.SQL("select distinct on ({keys}) * from features.{view} order by {keys}, event_timestamp desc").format(
         keys=keys, view=sql.Identifier(view.id)
@@ -278,12 +279,12 @@ def _warehouse(platform: Platform, view: FeatureView) -> list[dict[str, Any]]:
 
 def _api(platform: Platform, key: str, references: list[str], keys: dict[str, list[Any]], names: list[str]) -> list[list[Any]]:
     body = json.dumps({"features": references, "entities": keys}).encode()
-    request = urllib.request.Request(  # noqa: S310 - the address is our own API's
+    request = urllib.request.Request(
         f"http://{platform.settings.api_host}:{platform.settings.api_port}/get-online-features",
         data=body,
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as response:
         answer = json.load(response)
     columns = dict(zip(answer["metadata"]["feature_names"], (result["values"] for result in answer["results"]), strict=True))
     return _rows(columns, names)

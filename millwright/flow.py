@@ -6,9 +6,12 @@ The Dagster job, tests and notebooks all iterate `run` and report each step as i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import date
 
+import psycopg
+import redis
 from pydantic import BaseModel, ConfigDict
 
 from millwright.checks import CheckResult, check_published, check_view, check_warehouse
@@ -21,6 +24,7 @@ from millwright.platform import Platform
 from millwright.registry import applied
 
 Days = tuple[date, date]
+log = logging.getLogger(__name__)
 
 
 class Checked(BaseModel):
@@ -82,16 +86,40 @@ def rebuild(platform: Platform, view_ids: Sequence[str], days: Days, *, features
 def _refreshed(platform: Platform, view: FeatureView, days: Days | None, held: set[str]) -> Iterator[Step]:
     more = True
     while more:
-        report = refresh(platform.conn, platform.settings, platform.definitions, view, days=days)
+        try:
+            report = refresh(platform.conn, platform.settings, platform.definitions, view, days=days)
+        except Exception as error:
+            held.add(view.id)
+            yield _failed("refresh", view, error)
+            return
         yield report
         more = report.more
-    checked = check_view(platform.conn, platform.definitions, view)
-    yield Checked(results=checked)
-    if any(result.blocking and not result.passed for result in checked):
+    results = check_view(platform.conn, platform.definitions, view)
+    yield Checked(results=results)
+    if blocked := [result.name for result in results if result.blocking and not result.passed]:
         held.add(view.id)
-        yield Failed(step="checks", view_id=view.id, error=f"{view.id} was not published: a blocking check failed. Its rows are in Postgres.")
+        yield Failed(
+            step="checks",
+            view_id=view.id,
+            error=f"{view.id} was not published, because a blocking check failed: {', '.join(blocked)}. Redis keeps what it had; "
+            "the new rows are in Postgres. Correct the data or the definition; the next run publishes.",
+        )
 
 
 def _published(platform: Platform, view: FeatureView, days: Days | None) -> Iterator[Step]:
-    yield publish(platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project, days=days)
-    yield Checked(results=check_published(platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project))
+    project = platform.settings.feast_project
+    try:
+        report = publish(platform.conn, platform.redis, platform.definitions, view, project=project, days=days)
+    except Exception as error:
+        yield _failed("publish", view, error)
+        return
+    yield report
+    yield Checked(results=check_published(platform.conn, platform.redis, platform.definitions, view, project=project))
+
+
+def _failed(step: str, view: FeatureView, error: Exception) -> Failed:
+    """One view's failure, for the report; a store that is away fails every view alike, so it is raised instead."""
+    if isinstance(error, psycopg.OperationalError | redis.ConnectionError | redis.TimeoutError):
+        raise error
+    log.exception("%s of %s failed", step, view.id, exc_info=error)
+    return Failed(step=step, view_id=view.id, error=f"{type(error).__name__}: {error}")
