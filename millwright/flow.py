@@ -88,7 +88,7 @@ def _refreshed(platform: Platform, view: FeatureView, days: Days | None, held: s
     while more:
         try:
             report = refresh(platform.conn, platform.settings, platform.definitions, view, days=days)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - reported as a failed step; the other views go on
             held.add(view.id)
             yield _failed("refresh", view, error)
             return
@@ -110,7 +110,7 @@ def _published(platform: Platform, view: FeatureView, days: Days | None) -> Iter
     project = platform.settings.feast_project
     try:
         report = publish(platform.conn, platform.redis, platform.definitions, view, project=project, days=days)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - reported as a failed step; the other views go on
         yield _failed("publish", view, error)
         return
     yield report
