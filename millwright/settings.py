@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     api_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     api_port: int | None = Field(default=None, description="Port of the API.")
     webserver_port: int | None = Field(default=None, description="Port of the Dagster webserver.")
+    code_server_host: str = Field(default="127.0.0.1", description="Host of the Dagster code server, as workspace.yaml asks.")
     code_server_port: int | None = Field(default=None, description="Port of the Dagster code server (gRPC).")
 
     feast_project: str = Field(default="millwright", description="Feast project: prefix of what is kept in Redis and the registry.")

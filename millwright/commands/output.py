@@ -15,6 +15,7 @@ A command is a function that returns one pydantic model (or `Done(model, code)`)
 `Done(model, 1)`), 2 wrong usage (raise `click.UsageError`), 3 done with rows in quarantine or a warning check.
 An exception class of `millwright.*`, a refused connection or an operating system error is printed as its message without a
 traceback; with --json as {"error": {"type", "message"}}. Anything else is a bug and keeps its traceback.
+A command that goes on after its result (`up`) is a generator that yields it.
 A group is `@click.group()` and its commands are `group.add_command(name)`. Print nothing else to stdout; progress and hints go
 to `click.echo(…, err=True)`.
 """
@@ -22,6 +23,7 @@ to `click.echo(…, err=True)`.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +55,14 @@ def command(
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
         def run(*args: Any, as_json: bool, **options: Any) -> None:
+            code = 0
             try:
                 result = function(*args, **options)
+                for item in result if inspect.isgenerator(result) else [result]:
+                    if item is not None:
+                        done = item if isinstance(item, Done) else Done(item)
+                        emit(done.model, as_json=as_json, text=text)
+                        code = done.code
             except click.ClickException as error:
                 if as_json:
                     click.echo(_error_json(error))
@@ -66,13 +74,10 @@ def command(
                     raise
                 click.secho(f"Error: {describe(error)}", fg="red", err=True)
                 raise click.exceptions.Exit(1) from error
-            done = result if isinstance(result, Done) or result is None else Done(result)
-            if done is not None:
-                emit(done.model, as_json=as_json, text=text)
-                raise click.exceptions.Exit(done.code)
+            raise click.exceptions.Exit(code)
 
         run = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(run)
-        made: click.Command = click.command(name, **attributes)(run)
+        made: click.Command = click.command(name, cls=click.Command, **attributes)(run)
         return made
 
     return decorate

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import psutil
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -78,6 +80,17 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def listener(port: int) -> str:
+    """Who listens on a port of this machine, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:2] == (port,) and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return "another program"
 
 
 def write_private(path: Path, text: str) -> None:
