@@ -77,3 +77,8 @@ class ArrowReader:
         """The rows of `query` as an Arrow table; timestamps are timestamp[us, UTC]."""
         self._cursor.execute(query.as_string(None))
         return self._cursor.fetch_arrow_table()
+
+    def batches(self, query: sql.Composable) -> Iterator[pa.RecordBatch]:
+        """The rows of `query` as they come, a few MB at a time: bounded memory."""
+        self._cursor.execute(query.as_string(None))
+        yield from self._cursor.fetch_record_batch()

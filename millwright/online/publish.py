@@ -1,0 +1,195 @@
+"""Publishes a view: the latest current row of each changed entity, as of one snapshot of its history, to Redis (invariant I4).
+
+Belongs here: which entities, in what order, and when the watermark moves. Does not: bytes (codec.py), the atomic step (write.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import redis
+from psycopg import IsolationLevel
+from pydantic import BaseModel, ConfigDict
+
+from millwright.definitions import Definitions, FeatureView
+from millwright.online import codec, stores
+from millwright.online.write import Written, remove_rows, write_rows
+from millwright.warehouse import latest
+from millwright.warehouse.copy import arrow_reader
+
+Days = tuple[date, date]
+CHUNK_ROWS = 10_000
+
+
+class PublishReport(BaseModel):
+    """What a publish did. `days`: rows sent per UTC day of their event time; `order`: the snapshot, on the view's clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    view_id: str
+    store_id: str
+    entities: int = 0
+    written: int = 0
+    older: int = 0
+    equal: int = 0
+    removed: int = 0
+    bytes: int = 0
+    days: dict[date, int] = {}
+    first_event: datetime | None = None
+    last_event: datetime | None = None
+    order: datetime | None = None
+    stages: dict[str, float] = {}
+    preview: list[dict[str, Any]] = []
+
+
+class StoreChanged(RuntimeError):
+    """The Redis was emptied or replaced while it was being written."""
+
+
+def publish(
+    conn: psycopg.Connection[Any],
+    client: redis.Redis,
+    definitions: Definitions,
+    view: FeatureView,
+    *,
+    project: str,
+    full: bool = False,
+    days: Days | None = None,
+) -> PublishReport:
+    """Send what changed since the view's watermark for this Redis; with `full` every entity, with `days` those with rows in
+    the inclusive UTC days. Each entity gets its latest row of the snapshot, or loses its row when none is left.
+
+    `conn`: autocommit, outside a transaction. The watermark moves only after Redis confirmed every row; a run that dies before
+    is made good by the next. Raises redis.RedisError, psycopg.Error, StoreChanged.
+    """
+    store = stores.store_id(client, project)
+    with stores.publish_lock(conn, view.id, store):
+        since = None if full else stores.watermarks(conn, client, project).get(view.id)
+        sent = _Sent(definitions, view, project)
+        before = conn.isolation_level
+        conn.isolation_level = IsolationLevel.REPEATABLE_READ
+        try:
+            with conn.transaction():
+                order = latest.newest(conn, view)
+                if order is not None:
+                    rows = latest.latest_rows(definitions.entity_of(view), view, since=since, days=days)
+                    with arrow_reader(conn) as reader:
+                        for chunk in _chunks(reader.batches(rows)):
+                            sent.send(client, chunk, stores.micros(order))
+        finally:
+            if not conn.closed:
+                conn.isolation_level = before
+        if stores.known_id(client, project) != store:
+            raise StoreChanged(
+                f"Redis was emptied or replaced while {view.id} was being published. Postgres keeps every row; "
+                "the next publish fills the new store."
+            )
+        if order is not None and days is None:
+            stores.move_watermark(conn, client, project, view.id, store, order)
+    return sent.report(store, order)
+
+
+def unpublished_views(
+    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, *, project: str = "millwright"
+) -> list[str]:
+    """Ids of the views that are active or deprecated and have rows newer than this Redis has seen."""
+    published = conn.execute(
+        "select view_id from catalog.feature_views where status in ('active', 'deprecated') order by view_id"
+    )
+    marks = stores.watermarks(conn, client, project)
+    return [
+        view_id
+        for (view_id,) in published.fetchall()
+        if view_id in definitions.feature_views
+        and latest.changed_since(conn, definitions.feature_views[view_id], marks.get(view_id, stores.from_micros(0)))
+    ]
+
+
+def encode_rows(
+    definitions: Definitions, view: FeatureView, project: str, rows: pa.RecordBatch
+) -> tuple[pa.BinaryArray, list[tuple[bytes, pa.BinaryArray]]]:
+    """Redis keys and (field, values) of latest rows, as Feast's writer makes them."""
+    entity = definitions.entity_of(view)
+    values = [(codec.timestamp_field(view.id), codec.encode_timestamps(rows.column("event_timestamp")))]
+    for feature in view.features:
+        kind = definitions.feature_type(view, feature)
+        values.append((codec.field(view.id, feature.name), codec.encode_values(kind, rows.column(feature.name))))
+    return codec.encode_keys(project, entity.join_keys, rows), values
+
+
+def row_fields(view: FeatureView) -> list[bytes]:
+    """Every field that Feast's writer makes for a row of the view."""
+    return [codec.timestamp_field(view.id), *(codec.field(view.id, feature.name) for feature in view.features)]
+
+
+class _Sent:
+    """Sends chunks and adds up what became of them."""
+
+    def __init__(self, definitions: Definitions, view: FeatureView, project: str) -> None:
+        self.definitions, self.view, self.project = definitions, view, project
+        self.written = Written()
+        self.entities = 0
+        self.days: Counter[date] = Counter()
+        self.events: list[datetime] = []
+        self.stages: dict[str, float] = {"read": 0.0, "encode": 0.0, "write": 0.0}
+        self.preview: list[dict[str, Any]] = []
+        self._last = time.perf_counter()
+
+    def send(self, client: redis.Redis, chunk: pa.RecordBatch, order: int) -> None:
+        self._took("read")
+        present = pc.is_valid(chunk.column("event_timestamp"))
+        rows, gone = chunk.filter(present), chunk.filter(pc.invert(present))
+        self.entities += chunk.num_rows
+        if rows.num_rows:
+            keys, values = encode_rows(self.definitions, self.view, self.project, rows)
+            self._note(rows)
+            self._took("encode")
+            self.written += write_rows(client, self.view.id, keys, values, order)
+        if gone.num_rows:
+            keys = codec.encode_keys(self.project, self.definitions.entity_of(self.view).join_keys, gone)
+            self.written += remove_rows(client, self.view.id, keys, row_fields(self.view), order)
+        self._took("write")
+
+    def report(self, store: str, order: datetime | None) -> PublishReport:
+        return PublishReport(
+            view_id=self.view.id,
+            store_id=store,
+            entities=self.entities,
+            written=self.written.written,
+            older=self.written.older,
+            equal=self.written.equal,
+            removed=self.written.removed,
+            bytes=self.written.bytes,
+            days=dict(sorted(self.days.items())),
+            first_event=min(self.events, default=None),
+            last_event=max(self.events, default=None),
+            order=order,
+            stages=self.stages,
+            preview=self.preview,
+        )
+
+    def _note(self, rows: pa.RecordBatch) -> None:
+        events = rows.column("event_timestamp")
+        counted = pc.value_counts(pc.cast(pc.floor_temporal(events, unit="day"), pa.timestamp("us", "UTC")))
+        self.days.update({item["values"].date(): item["counts"] for item in counted.to_pylist()})
+        self.events.extend(pc.min_max(events).as_py().values())
+        if len(self.preview) < 10:
+            self.preview.extend(rows.slice(0, 10 - len(self.preview)).to_pylist())
+
+    def _took(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.stages[stage] += now - self._last
+        self._last = now
+
+
+def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, CHUNK_ROWS):
+            yield batch.slice(start, CHUNK_ROWS)

@@ -1,0 +1,230 @@
+"""Writes rows to Redis: one atomic compare-and-set a key, by snapshot order (invariant I4).
+
+Belongs here: the scripts, commands, few of them in flight, counts.
+Does not: which rows (publish.py, store.py), their bytes (codec.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import redis
+from redis.cluster import RedisCluster
+from redis.exceptions import NoScriptError
+
+from millwright.online import codec, wire
+
+# Commands sent before their replies are read. A reader's latency grows with it: 1.45 × at 20, 8.5 × at 1,000.
+IN_FLIGHT = 40
+
+Client = redis.Redis | RedisCluster
+OLDER, WRITTEN, EQUAL, REMOVED = 0, 1, 2, 3
+
+_COMPARE = """
+local stored = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
+local order = tonumber(ARGV[2])
+if stored and stored > order then return 0 end
+"""
+# ARGV: order field, order, then name and value of each field.
+_WRITE = (
+    _COMPARE
+    + """
+redis.call('HSET', KEYS[1], unpack(ARGV))
+if stored == order then return 2 end
+return 1
+"""
+)
+# ARGV: order field, order, then the names of the view's fields. The order stays: an older snapshot must not bring the row back.
+_REMOVE = (
+    _COMPARE
+    + """
+local gone = redis.call('HDEL', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if gone > 0 then return 3 end
+return 2
+"""
+)
+# Rows of Feast's own interface. ARGV: order field, created ('' when not given), event seconds, event nanos, expiry in seconds
+# ('' for none), '1' to write whatever is there; then _ts field and value, then name and value of each feature.
+# Created times compare with the order; where one side has none, event times do. A varint of ten bytes is negative.
+_FEAST = """
+local function parts(data)
+  local found, position = {0, 0}, 1
+  while position <= #data do
+    local number = (string.byte(data, position) - string.byte(data, position) % 8) / 8
+    local groups = {}
+    repeat
+      position = position + 1
+      local byte = string.byte(data, position)
+      groups[#groups + 1] = byte % 128
+    until byte < 128
+    position = position + 1
+    local value, scale = 0, 1
+    for index = 1, math.min(#groups, 9) do
+      value = value + (#groups == 10 and 127 - groups[index] or groups[index]) * scale
+      scale = scale * 128
+    end
+    found[number] = #groups == 10 and -value - 1 or value
+  end
+  return found
+end
+local order = tonumber(ARGV[2])
+if ARGV[6] ~= '1' then
+  local stored = redis.call('HMGET', KEYS[1], ARGV[1], ARGV[7])
+  local before = tonumber(stored[1] or '')
+  if order and before and order < before then return 0 end
+  if stored[2] and not (order and before and order > before) then
+    local event = parts(stored[2])
+    local seconds, nanos = tonumber(ARGV[3]), tonumber(ARGV[4])
+    if seconds < event[1] or (seconds == event[1] and nanos < event[2]) then return 0 end
+  end
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+if order then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+if ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the rows sent: written, refused as older, equal (the same snapshot again), removed; and the bytes sent."""
+
+    written: int = 0
+    older: int = 0
+    equal: int = 0
+    removed: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            self.written + other.written,
+            self.older + other.older,
+            self.equal + other.equal,
+            self.removed + other.removed,
+            self.bytes + other.bytes,
+        )
+
+
+@dataclass(frozen=True)
+class FeastRow:
+    """One row as Feast's interface gives it: event time as (seconds, nanos), `created` in microseconds or None."""
+
+    key: bytes
+    values: dict[bytes, bytes]
+    event: tuple[int, int]
+    event_bytes: bytes
+    created: int | None
+
+
+def write_rows(
+    client: Client, view_id: str, keys: pa.BinaryArray, fields: Sequence[tuple[bytes, pa.BinaryArray]], order: int
+) -> Written:
+    """Set `fields` (name, values by row) of each key as of the snapshot `order` (microseconds), unless a newer one was there.
+
+    Raises redis.RedisError when a reply is an error or the connection is lost: rows before it may have been written, and may be
+    written again.
+    """
+    arguments: list[wire.Piece] = [codec.order_field(view_id), str(order).encode()]
+    for name, values in fields:
+        arguments.extend((name, values))
+    return _run(client, _WRITE, keys, arguments)
+
+
+def remove_rows(client: Client, view_id: str, keys: pa.BinaryArray, fields: Sequence[bytes], order: int) -> Written:
+    """Delete `fields` of each key unless a newer snapshot than `order` was there; the order stays."""
+    return _run(client, _REMOVE, keys, [codec.order_field(view_id), str(order).encode(), *fields])
+
+
+def write_feast_rows(
+    client: Client, view_id: str, rows: Sequence[FeastRow], *, expire: int | None = None, always: bool = False
+) -> Written:
+    """Write rows of Feast's interface in their order. `expire`: seconds; `always`: compare nothing (Feast's `skip_dedup`)."""
+    commands = []
+    for row in rows:
+        head = [
+            codec.order_field(view_id),
+            b"" if row.created is None else b"%d" % row.created,
+            *(b"%d" % part for part in row.event),
+        ]
+        head += [b"" if not expire else b"%d" % expire, b"1" if always else b"", codec.timestamp_field(view_id), row.event_bytes]
+        pairs = [part for pair in row.values.items() for part in pair]
+        commands.append(_packed([b"EVALSHA", _sha(_FEAST), b"1", row.key, *head, *pairs]))
+    return _send(client, _FEAST, [row.key for row in rows], pa.array(commands, pa.binary()))
+
+
+def _run(client: Client, script: str, keys: pa.BinaryArray, arguments: Sequence[wire.Piece]) -> Written:
+    pieces: list[wire.Piece] = [b"*%d\r\n" % (4 + len(arguments)), _bulk(b"EVALSHA"), _bulk(_sha(script)), _bulk(b"1")]
+    for argument in (keys, *arguments):
+        pieces.extend(
+            [_bulk(argument)]
+            if isinstance(argument, bytes)
+            else [b"$", wire.decimal_lengths(argument), b"\r\n", argument, b"\r\n"]
+        )
+    return _send(client, script, keys, wire.join(pieces, len(keys)))
+
+
+def _send(client: Client, script: str, keys: pa.BinaryArray | list[bytes], commands: pa.BinaryArray) -> Written:
+    counts = np.zeros(4, np.int64)
+    for node, mine in _nodes(client, keys, commands):
+        node.script_load(script)
+        for replies in _replies(node, script, mine):
+            counts += np.bincount(np.array(replies, np.int64), minlength=4)
+    total = int(wire.lengths(commands).sum())
+    return Written(int(counts[WRITTEN]), int(counts[OLDER]), int(counts[EQUAL]), int(counts[REMOVED]), total)
+
+
+def _nodes(client: Client, keys: Any, commands: pa.BinaryArray) -> Iterator[tuple[redis.Redis, pa.BinaryArray]]:
+    if not isinstance(client, RedisCluster):
+        yield client, commands
+        return
+    plain = keys if isinstance(keys, list) else keys.to_pylist()
+    owners = [client.nodes_manager.get_node_from_slot(client.keyslot(key)) for key in plain]
+    for owner in {node.name: node for node in owners}.values():
+        mine = np.array([node.name == owner.name for node in owners])
+        yield client.get_redis_connection(owner), commands.filter(pa.array(mine))
+
+
+def _replies(client: Any, script: str, commands: pa.BinaryArray) -> Iterator[list[int]]:
+    """Two windows are on the way at a time: one whose replies are read, one that the server works on."""
+    data, ends = wire.buffers(commands)
+    half = max(1, IN_FLIGHT // 2)
+    starts = list(range(0, len(commands), half))
+    connection: Any = client.connection_pool.get_connection()
+    try:
+        waiting: list[int] = []
+        for start in [*starts, None]:
+            if start is not None:
+                stop = min(start + half, len(commands))
+                connection.send_packed_command([data[ends[start] : ends[stop]]], check_health=start == 0)
+                waiting.append(stop - start)
+            if len(waiting) == 2 or (start is None and waiting):
+                yield [connection.read_response() for _ in range(waiting.pop(0))]
+    except NoScriptError:
+        connection.disconnect()  # replies of the commands after it are still on the way
+        raise redis.ConnectionError(
+            "Redis lost its scripts in the middle of a write (SCRIPT FLUSH or a restart). "
+            "What was confirmed stays; publish again to write the rest."
+        ) from None
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _bulk(argument: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+def _packed(arguments: Sequence[bytes]) -> bytes:
+    return b"*%d\r\n" % len(arguments) + b"".join(map(_bulk, arguments))
+
+
+def _sha(script: str) -> bytes:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest().encode()
