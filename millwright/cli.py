@@ -93,3 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
