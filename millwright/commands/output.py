@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Text = Callable[[Any], "RenderableType"]
+NUMBERS_THAT_NAME = ("id", "pid", "port", "batch", "offset", "partition", "line", "version")  # no thousands separators
 Decorator = Callable[[Callable[..., Any]], click.Command]
 
 
@@ -90,7 +92,8 @@ def emit(model: BaseModel, *, as_json: bool, text: Text | None = None) -> None:
         return
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=True).print(text(model) if text else table(model))
+    width = None if sys.stdout.isatty() else 300  # a file or a pipe is not cut off at some terminal's width
+    Console(highlight=False, soft_wrap=True, width=width).print(text(model) if text else table(model))
 
 
 def table(model: BaseModel) -> RenderableType:
@@ -107,7 +110,7 @@ def table(model: BaseModel) -> RenderableType:
         elif isinstance(value, BaseModel):
             parts += [f"\n[bold]{_title(name)}[/bold]", table(value)]
         elif value is not None:
-            plain.add_row(_title(name), _cell(value))
+            plain.add_row(_title(name), _cell(value, name))
     return Group(*([plain] if plain.row_count else []), *parts)
 
 
@@ -122,7 +125,7 @@ def rows(models: Sequence[BaseModel], columns: Sequence[str] | None = None) -> R
         numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         grid.add_column(_title(name), justify="right" if numeric else "left")
     for model in models:
-        grid.add_row(*(_cell(getattr(model, name)) for name in names))
+        grid.add_row(*(_cell(getattr(model, name), name) for name in names))
     return grid
 
 
@@ -161,7 +164,7 @@ def _title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, name: str = "") -> str:
     from rich.markup import escape
 
     if value is None:
@@ -169,7 +172,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
+        return str(value) if name.rsplit("_", maxsplit=1)[-1] in NUMBERS_THAT_NAME else f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.6g}"
     if isinstance(value, Mapping):

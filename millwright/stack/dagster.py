@@ -108,7 +108,9 @@ class Webserver(_Process):
         entries = graphql(self.url, _LOCATIONS)["workspaceOrError"]["locationEntries"]
         for entry in entries:
             if error := (entry["locationOrLoadError"] or {}).get("message"):
-                raise LocationError(f"The definitions do not load:\n{error.strip()}")
+                cause = [link["error"] for link in entry["locationOrLoadError"]["errorChain"]]
+                where = "".join(cause[-1]["stack"][-3:]) if cause else ""
+                raise LocationError(f"The definitions do not load:\n{where}{(cause[-1]['message'] if cause else error).strip()}")
             if entry["loadStatus"] != "LOADED":
                 raise ServerError("The code location is still loading.")
         with urllib.request.urlopen(f"{self.url}/server_info", timeout=5) as answer:
@@ -151,11 +153,22 @@ def dagster_version() -> str:
     return version("dagster")
 
 
-def graphql(url: str, query: str) -> dict[str, Any]:
+def cancel_dangling(url: str, before: float) -> list[str]:
+    """Mark runs as cancelled that no process works on any more: still underway, last heard of before the stack started.
+
+    `before`: seconds since 1970. Returns their ids. Without this a power cut leaves runs that hold their slots for ever.
+    """
+    found = graphql(url, _UNDERWAY, before=before)["runsOrError"]["results"]
+    ids = [str(run["runId"]) for run in found]
+    if ids:
+        graphql(url, _CANCEL, ids=ids)
+    return ids
+
+
+def graphql(url: str, query: str, **variables: Any) -> dict[str, Any]:
     """Answer to a GraphQL query from the webserver; raises `ServerError` when there is none."""
-    request = urllib.request.Request(
-        f"{url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    question = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{url}/graphql", question, {"Content-Type": "application/json"}, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             body: dict[str, Any] = json.load(answer)
@@ -168,5 +181,9 @@ def graphql(url: str, query: str) -> dict[str, Any]:
 
 
 _LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
-  name loadStatus locationOrLoadError { ... on PythonError { message } } } } } }"""
+  name loadStatus locationOrLoadError { ... on PythonError { message errorChain { error { message stack } } } } } } } }"""
+_UNDERWAY = """query Underway($before: Float!) { runsOrError(
+  filter: {statuses: [STARTING, STARTED, CANCELING], updatedBefore: $before}) { ... on Runs { results { runId } } } }"""
+_CANCEL = """mutation Cancel($ids: [String!]!) {
+  terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename } }"""
 _DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required lastHeartbeatTime } } } }"

@@ -6,6 +6,7 @@ Belongs here: everything that knows `supervisor`. Does not: which children there
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -24,7 +25,12 @@ from millwright.stack.server import Server, ServerError, write_private
 from millwright.stack.state import State
 
 MARK = "MILLWRIGHT_STACK"  # in the environment of everything below the supervisor: its state folder
-STOP_SECONDS = 14.0
+REWRITERS = ("postgres", "valkey-server")  # show a title where their environment was; they work in their data folder
+STOP_SECONDS = 14.5
+# Level → seconds until a child that does not stop is killed; their sum bounds `down`. A daemon waits for a sensor's long poll,
+# whose cursor is kept only at its end: killing both loses nothing.
+PATIENCE = {3: 3, 2: 4, 1: 7}
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 RETRIES = 30  # each try waits a second longer than the last
 
 
@@ -127,11 +133,16 @@ class Supervisor:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.pid != os.getpid() and process.environ().get(MARK) == str(self.state.home):
+                if process.pid != os.getpid() and self._is_ours(process):
                     found.append(process)
             except psutil.Error:
                 continue
         return sorted(found, key=psutil.Process.create_time)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        if process.name() in REWRITERS:
+            return self.state.home in Path(process.cwd()).parents
+        return process.environ().get(MARK) == str(self.state.home)
 
     def log_tail(self, name: str, lines: int = 15) -> str:
         """The last lines of a child's log."""
@@ -140,7 +151,8 @@ class Supervisor:
             return ""
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 16_384))
-            return "\n".join(file.read().decode(errors="replace").rstrip().splitlines()[-lines:])
+            text = _COLOURS.sub("", file.read().decode(errors="replace"))
+        return "\n".join(text.rstrip().splitlines()[-lines:])
 
     def _call(self, method: str, *arguments: Any) -> Any:
         from supervisor.xmlrpc import SupervisorTransport
@@ -181,7 +193,7 @@ class Supervisor:
             *("autostart=false", "autorestart=true", f"startsecs={child.steady_seconds}", f"startretries={RETRIES}"),
             # A group's signal would reach PostgreSQL's backends beside their postmaster, which is what ends them in order.
             *(
-                "stopwaitsecs=8",
+                f"stopwaitsecs={PATIENCE[child.level]}",
                 f"stopasgroup={'false' if server.user or server.name == 'postgres' else 'true'}",
                 "killasgroup=true",
             ),

@@ -19,7 +19,7 @@ from threading import Event
 from millwright.settings import Settings
 from millwright.stack import bootstrap, postgres
 from millwright.stack.children import SCHEMA, build, chosen, port_of
-from millwright.stack.dagster import LocationError
+from millwright.stack.dagster import LocationError, Webserver, cancel_dangling
 from millwright.stack.kafka import Kafka
 from millwright.stack.postgres import Postgres
 from millwright.stack.server import ServerError, listener, port_is_free
@@ -64,8 +64,8 @@ class Stack:
                 end(orphans)
             self._require_ports(children)
             self._prepare(children)
-            self.supervisor.launch(children, self._environment({child.name for child in children}))
             try:
+                self.supervisor.launch(children, self._environment({child.name for child in children}))
                 self._bring_up(children)
             except BaseException:
                 self._stop()
@@ -140,17 +140,24 @@ class Stack:
                 raise
             ready[name].set()
 
+        launched = time.time()
+
         def begin(child: Child) -> None:
             started = time.monotonic()
             self.supervisor.start(child)
             version = self._await(child, failed)
             if isinstance(child.server, Postgres):
                 self._bootstrap(child.server)
+            if isinstance(child.server, Webserver) and (runs := cancel_dangling(child.server.url, launched)):
+                self.say(
+                    f"Marked {len(runs)} runs as cancelled that were underway when the stack ended; sensors ask for them again."
+                )
             self.say(f"{child.name} {version} ({time.monotonic() - started:.1f} s)")
 
         with ThreadPoolExecutor(len(children) + 1) as pool:
             work: list[Future[None]] = [pool.submit(run, child.name, child.after, partial(begin, child)) for child in children]
-            work.append(pool.submit(run, SCHEMA, ["postgres"], self._migrate))
+            if "MILLWRIGHT_POSTGRES_OWNER_URL" in self.state.connections({child.name for child in children}):
+                work.append(pool.submit(run, SCHEMA, ["postgres"], self._migrate))
             try:
                 done, _ = wait(work, return_when=FIRST_EXCEPTION)
             except BaseException:
@@ -183,7 +190,7 @@ class Stack:
                 if port is None or not port_is_free(port):
                     return child.server.check()
             except LocationError as error:
-                raise self._failure(child, str(error)) from error
+                raise StartError(f"{error}\nCorrect that, then `millwright up` again. All data is kept.") from error
             except Exception as error:  # noqa: BLE001 - whatever the client library raises: no answer yet
                 problem = str(error)
             process = self.supervisor.processes()[child.name]
