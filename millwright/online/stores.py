@@ -77,7 +77,7 @@ def move_watermark(
 
 @contextmanager
 def publish_lock(conn: psycopg.Connection[Any], view_id: str, store: str) -> Iterator[None]:
-    """One publish of a view to a store at a time. Taken before a transaction begins: a snapshot must not be older than the lock."""
+    """One publish of a view to a store at a time. Take it before a transaction begins: no snapshot may be older than it."""
     name = f"millwright.publish.{view_id}{store}"
     conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [name])
     try:

@@ -84,11 +84,11 @@ def repeated(kind: str, values: Any, counts: npt.NDArray[np.int64]) -> pa.Binary
     offsets = _offsets(counts)
     if kind == "bytes":
         items = tagged(1, "bytes", values)
-        ends = np.frombuffer(items.buffers()[1], np.int32, len(items) + 1, items.offset * 4)
-        return _slices(items, ends[offsets].astype(np.int64))
+        places = np.frombuffer(items.buffers()[1], np.int32, len(items) + 1, items.offset * 4)
+        return _slices(items, places[offsets].astype(np.int64))
     if kind == "varint":
         data, widths = _varint_bytes(values)
-        ends = np.concatenate(([0], np.cumsum(widths)))
+        ends = _offsets(widths)
         body = _binary(data, ends[offsets])
     else:
         raw = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))

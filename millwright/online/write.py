@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import redis
 from redis.cluster import RedisCluster
+from redis.crc import key_slot
 from redis.exceptions import NoScriptError
 
 from millwright.online import codec, wire
@@ -184,7 +185,7 @@ def _nodes(client: Client, keys: Any, commands: pa.BinaryArray) -> Iterator[tupl
         yield client, commands
         return
     plain = keys if isinstance(keys, list) else keys.to_pylist()
-    owners = [client.nodes_manager.get_node_from_slot(client.keyslot(key)) for key in plain]
+    owners = [client.nodes_manager.get_node_from_slot(key_slot(key)) for key in plain]
     for owner in {node.name: node for node in owners}.values():
         mine = np.array([node.name == owner.name for node in owners])
         yield client.get_redis_connection(owner), commands.filter(pa.array(mine))

@@ -1,0 +1,34 @@
+"""Definitions → what is applied: the catalog, the views' tables, Feast's registry.
+
+Belongs here: apply, statuses, the only writes to schema catalog, the only building of Feast objects.
+Does not: reading files (definitions/), DDL (warehouse/tables.py), rows.
+"""
+
+from millwright.registry.apply import ApplyReport, ViewChange, apply
+from millwright.registry.catalog import (
+    AppliedView,
+    CatalogFeature,
+    CatalogReport,
+    CatalogView,
+    VersionChanged,
+    applied,
+    catalog,
+)
+from millwright.registry.feast_objects import repository_objects
+from millwright.registry.status import StatusReport, set_status
+
+__all__ = [
+    "AppliedView",
+    "ApplyReport",
+    "CatalogFeature",
+    "CatalogReport",
+    "CatalogView",
+    "StatusReport",
+    "VersionChanged",
+    "ViewChange",
+    "applied",
+    "apply",
+    "catalog",
+    "repository_objects",
+    "set_status",
+]
