@@ -1,0 +1,137 @@
+"""The flow's steps as Dagster events: which asset, which days, which checks.
+
+Belongs here: report → AssetMaterialization, AssetObservation, AssetCheckEvaluation, and what makes a run fail.
+Does not: the steps (millwright/flow.py), when they run (refresh.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from millwright.features.refresh import RefreshReport
+from millwright.landing.batches import Receipt
+
+from millwright.checks import CheckResult
+from millwright.flow import Checked, Failed, Step
+from millwright.online.publish import PublishReport
+from platform_assets import checks, keys, partitions
+from platform_assets.metadata import Numbers
+
+# Files of one run often touch the same days: reports are added up until another asset's turn comes, and so long at most.
+FLUSH_SECONDS = 10.0
+CODE_VERSION = "dagster/code_version"
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+
+
+class StepLog:
+    """Turns steps into events and remembers what went wrong. A day is marked after its commit, if it was touched (I7)."""
+
+    def __init__(self, code_versions: Mapping[dg.AssetKey, str | None], tables: Mapping[str, str]) -> None:
+        """`code_versions`: asset → code version; `tables`: dataset → table of the warehouse."""
+        self._code_versions = code_versions
+        self._tables = tables
+        self._key: dg.AssetKey | None = None
+        self._numbers = Numbers()
+        self._since = 0.0
+        self.problems: list[str] = []
+
+    def take(self, step: Step, requested: Iterable[date] = ()) -> Iterator[Event]:
+        """Events of one step. `requested`: UTC days that were asked for; its commit touches them, even with 0 rows."""
+        if isinstance(step, Receipt):
+            yield _observation(step)
+            if step.state == "landed":
+                yield from self._turn(keys.warehouse(self._tables[step.dataset]))
+                self._add(step, step.quarantined)
+                batches = self._numbers.notes.get("batches")
+                self._numbers.notes["batches"] = f"{batches}, {step.batch_id}" if batches else str(step.batch_id)
+            else:
+                self.problems.append(f"{_delivery(step)} was {step.state}: {step.error}")
+        elif isinstance(step, RefreshReport | PublishReport):
+            layer = keys.features if isinstance(step, RefreshReport) else keys.online
+            yield from self._turn(layer(step.view_id))
+            self._add(step)
+            if not getattr(step, "more", False):
+                self._numbers.days.update(dict.fromkeys(requested, 0))
+        elif isinstance(step, Checked):
+            yield from self.checked(step.results)
+        elif isinstance(step, Failed):
+            yield from self.flush()
+            self.problems.append(f"{step.step} of {step.view_id} failed: {step.error}")
+        if self._key and time.monotonic() - self._since > FLUSH_SECONDS:
+            yield from self.flush()
+
+    def checked(self, results: Sequence[CheckResult]) -> Iterator[Event]:
+        """Evaluations; a blocking check that failed is a problem."""
+        yield from self.flush()
+        for result in results:
+            if result.blocking and not result.passed:
+                asset = "/".join(result.asset)
+                self.problems.append(f"Check {result.name} of {asset}: {result.observed}; expected {result.expected}")
+            yield checks.evaluation(result)
+
+    def touched(self, key: dg.AssetKey, days: Iterable[date]) -> Iterator[Event]:
+        """Mark requested days of an asset whose step has committed without a report of its own."""
+        yield from self._turn(key)
+        self._numbers.days.update(dict.fromkeys(days, 0))
+        yield from self.flush()
+
+    def flush(self) -> Iterator[Event]:
+        """Materializations of everything taken so far."""
+        key, numbers = self._key, self._numbers
+        self._key, self._numbers = None, Numbers()
+        if key is None:
+            return
+        version = self._code_versions.get(key)
+        for day in sorted(numbers.days):
+            yield dg.AssetMaterialization(
+                asset_key=key,
+                partition=partitions.key(day),
+                metadata=numbers.metadata(day),
+                tags={CODE_VERSION: version} if version else None,
+            )
+
+    def _turn(self, key: dg.AssetKey) -> Iterator[Event]:
+        if key != self._key:
+            yield from self.flush()
+            self._key, self._since = key, time.monotonic()
+
+    def _add(self, report: Receipt | RefreshReport | PublishReport, quarantined: int = 0) -> None:
+        self._numbers.add(
+            days=report.days,
+            bytes=report.bytes,
+            quarantined=quarantined,
+            stages=report.stages,
+            first_event=report.first_event,
+            last_event=report.last_event,
+            rows=report.preview,
+        )
+
+
+def _observation(receipt: Receipt) -> dg.AssetObservation:
+    """What arrived, on the external asset that it arrived at."""
+    metadata: dict[str, Any] = {
+        "batch": receipt.batch_id or 0,
+        "state": receipt.state,
+        "bytes": receipt.bytes,
+        **{name: getattr(receipt, name) for name in ("received", "loaded", "corrected", "deleted", "duplicate", "quarantined")},
+    }
+    if receipt.topic is None:
+        key = keys.landing_csv(receipt.dataset)
+        metadata |= {"file": receipt.file_name or "", "sha256": receipt.sha256 or ""}
+    else:
+        key = keys.landing_kafka(receipt.topic)
+        metadata |= {"offsets": f"{receipt.first_offset} to {receipt.end_offset} of partition {receipt.partition}"}
+    if receipt.error:
+        metadata["error"] = receipt.error
+    if receipt.new_readings:
+        metadata["new_readings"] = ", ".join(receipt.new_readings)
+    return dg.AssetObservation(asset_key=key, metadata=metadata, description=f"{_delivery(receipt)}: {receipt.state}")
+
+
+def _delivery(receipt: Receipt) -> str:
+    what = receipt.file_name or f"{receipt.topic}/{receipt.partition} from offset {receipt.first_offset}"
+    return f"Batch {receipt.batch_id} ({what}, dataset {receipt.dataset})"
