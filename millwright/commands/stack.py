@@ -70,12 +70,18 @@ def up(only: str, detach: bool) -> Iterator[Done]:
     Real PostgreSQL, Valkey and Kafka, each with its data in the state folder. MILLWRIGHT_POSTGRES_URL, MILLWRIGHT_REDIS_URL
     and MILLWRIGHT_KAFKA_BOOTSTRAP replace one by a server of yours.
     """
+    from millwright.stack.children import chosen
     from millwright.stack.status import status
 
     stack, stop = _stack(), Event()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # as Ctrl-C: what was started so far is stopped
-    already = stack.up([name.strip() for name in only.split(",") if name.strip()])
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    try:
+        chosen(names)
+    except ServerError as error:
+        raise click.UsageError(str(error)) from error
+    already = stack.up(names)
     if already:
         _say("It is up already.")
     elif not detach:

@@ -7,12 +7,14 @@ configuration (dagster.yaml). No Dagster is imported: it would cost every `statu
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from millwright.settings import Settings
@@ -31,8 +33,9 @@ def dagster_home(settings: Settings) -> Path:
     if not wanted.exists():
         raise ServerError(f"{wanted} is missing: run this in the project's folder, or set MILLWRIGHT_PROJECT to it.")
     if not link.is_symlink() or link.readlink() != wanted:
-        link.unlink(missing_ok=True)
-        link.symlink_to(wanted)
+        draft = folder / f".dagster.yaml.{os.getpid()}.{get_ident()}"  # three processes are prepared at the same time
+        draft.symlink_to(wanted)
+        draft.replace(link)
     return folder
 
 

@@ -148,6 +148,12 @@ class State:
         """Write `stack.env` (0600)."""
         write_private(self.stack_env, "".join(f"{name}={_quoted(value)}\n" for name, value in values.items()))
 
+    def redact(self, text: str) -> str:
+        """The text without our passwords: other programs' messages may quote their environment."""
+        for password in self.passwords.values():
+            text = text.replace(password, "…")
+        return text
+
     def _find(self, start: int, taken: set[int]) -> int:
         for port in range(start, start + 500):
             if port not in taken and port_is_free(port):

@@ -106,7 +106,7 @@ class Supervisor:
         while not self.alive():
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                reason = (self.state.logs / "supervisord.err").read_text(errors="replace").strip()
+                reason = self.state.redact((self.state.logs / "supervisord.err").read_text(errors="replace")).strip()
                 raise ServerError(
                     f"The supervisor did not start: {reason or 'no answer'}\nIts log is {self.state.logs / 'supervisord.log'}."
                 )
@@ -152,7 +152,7 @@ class Supervisor:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 16_384))
             text = _COLOURS.sub("", file.read().decode(errors="replace"))
-        return "\n".join(text.rstrip().splitlines()[-lines:])
+        return self.state.redact("\n".join(text.rstrip().splitlines()[-lines:]))
 
     def _call(self, method: str, *arguments: Any) -> Any:
         from supervisor.xmlrpc import SupervisorTransport
@@ -182,7 +182,7 @@ class Supervisor:
     def _program(self, child: Child) -> list[str]:
         server = child.server
         environment = ",".join(f'{name}="{_escaped(value)}"' for name, value in server.environment.items())
-        log = self.state.logs / f"{server.name}.log"
+        log = self.state.logs / f"{server.name}.log"  # its key is expanded twice by supervisor 4.3
         return [
             f"[program:{server.name}]",
             f"command={_escaped(shlex.join(server.command))}",
@@ -199,7 +199,7 @@ class Supervisor:
             ),
             *(
                 "redirect_stderr=true",
-                f"stdout_logfile={_escaped(log)}",
+                f"stdout_logfile={_escaped(_escaped(log))}",
                 "stdout_logfile_maxbytes=10MB",
                 "stdout_logfile_backups=3",
             ),
