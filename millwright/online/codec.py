@@ -7,8 +7,9 @@ tests hold every type to Feast's own writer, byte by byte.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mmh3
@@ -59,9 +60,7 @@ def encode_keys(project: str, join_keys: Mapping[str, str], table: pa.Table | pa
     `join_keys`: name → string, bytes, int32, int64 or unix_timestamp. Raises ValueError for a null key.
     """
     names = sorted(join_keys)
-    encoded = [name.encode() for name in names]
-    head = struct.pack("<I", len(names)) + b"".join(struct.pack("<II", 2, len(name)) + name for name in encoded)
-    pieces: list[wire.Piece] = [head]
+    pieces: list[wire.Piece] = [_head(names)]
     for name in names:
         column = wire.combined(table.column(name))
         if column.null_count:
@@ -73,13 +72,30 @@ def encode_keys(project: str, join_keys: Mapping[str, str], table: pa.Table | pa
 def encode_key(project: str, join_keys: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
     """Redis key of one entity; `values` has every join key. Raises ValueError for a value that is not of its type."""
     names = sorted(join_keys)
-    out = [struct.pack("<I", len(names))]
-    out.extend(struct.pack("<II", 2, len(name.encode())) + name.encode() for name in names)
+    out = [_head(names)]
     for name in names:
         kind = join_keys[name]
         data = _key_bytes(kind, name, values[name])
         out.append(struct.pack("<II", _key_type(kind), len(data)) + data)
     return b"".join(out) + project.encode()
+
+
+def scan_pattern(join_keys: Sequence[str]) -> bytes:
+    """SCAN pattern of the keys of all entities with these join keys, of any project: check each with `split_key`."""
+    return re.sub(rb"([*?\[\]\\])", rb"\\\1", _head(sorted(join_keys))) + b"*"
+
+
+def key_values(key: bytes) -> list[Any]:
+    """Join key values of a Redis key that `split_key` takes apart, in the order of the sorted join key names."""
+    (count,) = struct.unpack_from("<I", key)
+    position, values = 4, []
+    for index in range(2 * count):
+        kind, length = struct.unpack_from("<II", key, position)
+        data = key[position + 8 : position + 8 + length]
+        position += 8 + length
+        if index >= count:
+            values.append(_KEY_VALUES[kind](data))
+    return values
 
 
 def split_key(key: bytes) -> tuple[tuple[str, ...], bytes] | None:
@@ -174,6 +190,15 @@ _WIRES = {
 }
 
 
+_KEY_VALUES: dict[int, Callable[[bytes], Any]] = {
+    1: bytes,
+    2: lambda data: data.decode(errors="replace"),
+    3: lambda data: int.from_bytes(data, "little", signed=True),
+    4: lambda data: int.from_bytes(data, "little", signed=True),
+    8: lambda data: int.from_bytes(data, "little", signed=True),
+}
+
+
 def _plain(name: str, column: pa.Array) -> Any:
     """The column as the wire wants it: a binary array, or numpy int64, float64, float32; nulls as zeros."""
     if _WIRES[name] == "bytes":
@@ -187,6 +212,11 @@ def _plain(name: str, column: pa.Array) -> Any:
     if name == "bool":
         return wire.int64(pc.cast(pc.cast(column, pa.bool_()), pa.int8()))
     return wire.int64(pc.cast(column, pa.int32() if name == "int32" else pa.int64()))
+
+
+def _head(names: Sequence[str]) -> bytes:
+    encoded = [name.encode() for name in names]
+    return struct.pack("<I", len(names)) + b"".join(struct.pack("<II", 2, len(name)) + name for name in encoded)
 
 
 def _key_type(kind: str) -> int:

@@ -70,7 +70,19 @@ def read_online(
     Raises UnknownFeature, BadEntity, redis.RedisError, Undecodable.
     """
     served = Served.from_definitions(definitions) if conn is None else Served.from_catalog(conn)
-    wanted = served.wanted([features.id] if isinstance(features, FeatureView) else features)
+    references = [features.id] if isinstance(features, FeatureView) else features
+    return answer(client, served.wanted(references), entity_rows, project=project, now=now)
+
+
+def answer(
+    client: redis.Redis,
+    wanted: Sequence[Wanted],
+    entity_rows: Sequence[Mapping[str, Any]],
+    *,
+    project: str,
+    now: datetime | None = None,
+) -> OnlineAnswer:
+    """As `read_online`, for features that are resolved already."""
     columns = read(client, wanted, entity_rows, project=project, now=now)
     names = [f"{want.view.view_id}:{want.feature}" for want in wanted]
     rows = [

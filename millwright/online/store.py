@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -17,7 +16,7 @@ import psycopg
 import redis
 from feast import utils
 from feast.infra.online_stores import redis as feast_redis
-from feast.infra.online_stores.helpers import _redis_key, _redis_key_prefix
+from feast.infra.online_stores.helpers import _redis_key
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
@@ -255,8 +254,7 @@ def _decode(reply: Sequence[bytes | None], expires: float | None) -> tuple[Any, 
 def _keys(client: Any, project: str, join_keys: Sequence[str]) -> Iterator[bytes]:
     """Keys of this project's entities: split exactly, since a project's name may end with another's."""
     names, ours = tuple(sorted(join_keys)), project.encode()
-    prefix = re.sub(rb"([*?\[\]\\])", rb"\\\1", _redis_key_prefix(list(names)))
-    for key in client.scan_iter(match=prefix + b"*", count=1000):
+    for key in client.scan_iter(match=codec.scan_pattern(names), count=1000):
         if codec.split_key(key) == (names, ours):
             yield key
 

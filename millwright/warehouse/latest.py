@@ -14,6 +14,7 @@ from psycopg import sql
 from millwright.definitions import Entity, FeatureView
 
 Days = tuple[date, date]
+_SAMPLED_BYTES = 32 * 1024**2
 
 
 def newest(conn: psycopg.Connection[Any], view: FeatureView) -> datetime | None:
@@ -44,43 +45,50 @@ def latest_rows(entity: Entity, view: FeatureView, *, since: datetime | None = N
     `since`: only entities with a row created or superseded after it (the entity's event_timestamp is null when no current row
     is left); `days`: only entities with a current row in the inclusive UTC days; neither: all with any row, now or ever.
     """
-    keys = [sql.Identifier(name) for name in entity.keys]
+    keys = _comma(_keys(entity))
+    distinct = sql.SQL("select distinct {keys} from {history}").format(keys=keys, history=_history(view))
+    if days is not None:
+        first, last = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days)
+        within = sql.SQL(" where superseded_timestamp = 'infinity' and event_timestamp >= {} and event_timestamp < {}")
+        return _latest(entity, view, distinct + within.format(sql.Literal(first), sql.Literal(last + timedelta(days=1))))
+    if since is None:
+        return _latest(entity, view, distinct)
+    changed = sql.SQL(
+        "select {keys} from {history} where created_timestamp > {after} union "
+        "select {keys} from {history} where superseded_timestamp > {after} and superseded_timestamp < 'infinity'"
+    ).format(keys=keys, history=_history(view), after=sql.Literal(since))
+    return _latest(entity, view, changed)
+
+
+def sample_rows(conn: psycopg.Connection[Any], entity: Entity, view: FeatureView, limit: int) -> sql.Composed:
+    """Query: as `latest_rows`, for at most `limit` entities from random pages, of which at most _SAMPLED_BYTES are read."""
+    size = conn.execute("select pg_relation_size(%s::regclass)", [_history(view).as_string()]).fetchone()
+    percent = min(100.0, 100.0 * _SAMPLED_BYTES / max(size[0], 1)) if size else 100.0
+    some = sql.SQL("select distinct {} from {} tablesample system ({}) limit {}").format(
+        _comma(_keys(entity)), _history(view), sql.Literal(percent), sql.Literal(limit)
+    )
+    return _latest(entity, view, some)
+
+
+def _latest(entity: Entity, view: FeatureView, entities: sql.Composable) -> sql.Composed:
+    keys = _keys(entity)
     names = [*(sql.Identifier(name) for name in ("event_timestamp", "created_timestamp")), *_features(view)]
     return sql.SQL(
-        "select {changed_keys}, {columns} from ({changed}) changed left join lateral ("
+        "select {entity_keys}, {columns} from ({entities}) entities left join lateral ("
         "select {names} from {history} history where {same} and superseded_timestamp = 'infinity' "
         "order by event_timestamp desc limit 1) latest on true"
     ).format(
-        changed_keys=_of("changed", keys),
+        entity_keys=_of("entities", keys),
         columns=_of("latest", names),
-        changed=_entities(view, keys, since, days),
+        entities=entities,
         names=_comma(names),
         history=_history(view),
-        same=sql.SQL(" and ").join(sql.SQL("history.{0} = changed.{0}").format(key) for key in keys),
+        same=sql.SQL(" and ").join(sql.SQL("history.{0} = entities.{0}").format(key) for key in keys),
     )
 
 
-def sample_rows(entity: Entity, view: FeatureView, limit: int) -> sql.Composed:
-    """Query: as `latest_rows`, for `limit` entities in no special order."""
-    return sql.SQL("select * from ({}) latest order by hashtextextended({}::text, 0) limit {}").format(
-        latest_rows(entity, view), sql.Identifier(entity.keys[0]), sql.Literal(limit)
-    )
-
-
-def _entities(view: FeatureView, keys: list[sql.Identifier], since: datetime | None, days: Days | None) -> sql.Composed:
-    distinct = sql.SQL("select distinct {keys} from {history}").format(keys=_comma(keys), history=_history(view))
-    if days is not None:
-        first, last = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days)
-        return distinct + sql.SQL(
-            " where superseded_timestamp = 'infinity' and event_timestamp >= {} and event_timestamp < {}"
-        ).format(sql.Literal(first), sql.Literal(last + timedelta(days=1)))
-    if since is not None:
-        after = sql.Literal(since)
-        return sql.SQL(
-            "select {keys} from {history} where created_timestamp > {after} union "
-            "select {keys} from {history} where superseded_timestamp > {after} and superseded_timestamp < 'infinity'"
-        ).format(keys=_comma(keys), history=_history(view), after=after)
-    return distinct
+def _keys(entity: Entity) -> list[sql.Identifier]:
+    return [sql.Identifier(name) for name in entity.keys]
 
 
 def _history(view: FeatureView) -> sql.Identifier:

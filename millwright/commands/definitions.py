@@ -1,0 +1,162 @@
+"""Commands on definitions and features: apply, features, activate, deprecate, retire, online. Does not: what they do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import BaseModel, ConfigDict
+
+from millwright.commands.output import command, rows
+from millwright.settings import Settings
+
+if TYPE_CHECKING:
+    from millwright.online.read import OnlineAnswer
+    from millwright.registry import ApplyReport, CatalogReport, StatusReport
+
+
+def _apply_text(report: ApplyReport) -> Any:
+    from rich.console import Group
+
+    head = "Would be done (nothing was changed):" if report.plan else f"Applied; schema revision {report.revision}."
+    missing = [view.view_id for view in report.views if view.action == "missing"]
+    lines = [f"Feast: {line}" for line in report.feast] or ([] if report.plan else ["Feast: no change"])
+    if missing:
+        lines.append(f"No file defines {', '.join(missing)} any more. Nothing was deleted: `millwright retire` stops a version.")
+    return Group(
+        head, rows(report.views) if report.views else "No feature view is defined.", "", *lines, f"Dagster: {report.reload}"
+    )
+
+
+@command(text=_apply_text)
+@click.option("--plan", is_flag=True, help="Only say what would be done.")
+def apply(plan: bool) -> ApplyReport:
+    """Migrate, validate definitions, register them, reload Dagster."""
+    from millwright.registry import apply as run
+
+    return run(Settings(), plan=plan)
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    view: str
+    status: str
+    feature: str
+    type: str
+    unit: str
+    description: str
+
+
+def _features_text(report: CatalogReport) -> Any:
+    lines = [
+        _Line(
+            view=view.view_id, status=view.status, feature=each.name, type=each.type, unit=each.unit, description=each.description
+        )
+        for view in report.views
+        for each in view.features
+    ]
+    return rows(lines) if lines else "The catalog is empty: `millwright apply` fills it."
+
+
+@command(text=_features_text)
+@click.argument("view", required=False)
+def features(view: str | None) -> CatalogReport:
+    """The catalog of features; VIEW is a name or one version."""
+    from millwright.registry import catalog
+    from millwright.warehouse.connect import connect
+
+    settings = Settings()
+    role = "postgres_reader_url" if settings.postgres_reader_url else "postgres_url"
+    with connect(settings.require(role), autocommit=True) as conn:
+        return catalog(conn, view)
+
+
+def _status_text(report: StatusReport) -> str:
+    also = f"; {report.also} is deprecated now" if report.also else ""
+    return f"{report.view_id}: {report.before} → {report.status}{also}."
+
+
+@command(text=_status_text)
+@click.argument("view")
+def activate(view: str) -> StatusReport:
+    """Make VIEW (such as machine_vitals_v2) the active version; the one before becomes deprecated, still served."""
+    from millwright.registry import set_status
+
+    return set_status(Settings(), view, "active")
+
+
+@command(text=_status_text)
+@click.argument("view")
+def deprecate(view: str) -> StatusReport:
+    """Mark VIEW as deprecated; it is still computed and served."""
+    from millwright.registry import set_status
+
+    return set_status(Settings(), view, "deprecated")
+
+
+@command(text=_status_text)
+@click.argument("view")
+def retire(view: str) -> StatusReport:
+    """Stop computing and serving VIEW. Its rows stay in Postgres."""
+    from millwright.registry import set_status
+
+    return set_status(Settings(), view, "retired")
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    feature: str
+    value: str
+    status: str
+    event_timestamp: str
+
+
+def _online_text(answer: OnlineAnswer) -> Any:
+    lines = [
+        _Value(
+            feature=name,
+            value="" if each.value is None else f"{each.value}",
+            status=each.status,
+            event_timestamp=each.event_timestamp.isoformat() if each.event_timestamp else "",
+        )
+        for name, each in answer.rows[0].features.items()
+    ]
+    return rows(lines)
+
+
+@command(text=_online_text)
+@click.argument("view")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY=VALUE…")
+def online(view: str, keys: tuple[str, ...]) -> OnlineAnswer:
+    """Read an entity's features from the online store; VIEW is a name, a version, or view:feature."""
+    import redis
+
+    from millwright.online.read import answer
+    from millwright.online.served import Served
+    from millwright.warehouse.connect import connect
+
+    settings = Settings()
+    role = "postgres_url" if settings.postgres_url else "postgres_reader_url"
+    with connect(settings.require(role), autocommit=True) as conn:
+        served = Served.from_catalog(conn)
+    wanted = served.wanted([view])
+    row = _entity(keys, dict(wanted[0].view.join_keys))
+    with redis.Redis.from_url(settings.require("redis_url")) as client:
+        return answer(client, wanted, [row], project=settings.feast_project)
+
+
+def _entity(keys: tuple[str, ...], types: dict[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for pair in keys:
+        name, found, text = pair.partition("=")
+        if not found or name not in types:
+            raise click.UsageError(f"{pair!r} names no join key: write {' '.join(f'{key}=…' for key in types)}")
+        try:
+            row[name] = int(text) if types[name] == "int64" else text
+        except ValueError:
+            raise click.UsageError(f"{name} is a whole number, not {text!r}") from None
+    if missing := [name for name in types if name not in row]:
+        raise click.UsageError(f"missing: {' '.join(f'{name}=…' for name in missing)}")
+    return row
