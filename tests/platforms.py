@@ -23,10 +23,14 @@ REPOSITORY = Path(__file__).parents[1] / "feature_repo"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def settings(folder: Path, database: str, redis_url: str) -> Settings:
-    """Settings of a project in `folder` with the shipped feature repository, for the three roles on `database`."""
+def settings(folder: Path, database: str, redis_url: str, *, feast: bool = True) -> Settings:
+    """Settings of a project in `folder` with the shipped feature repository, for the three roles on `database`.
+
+    Without `feast` the repository has no feature_store.yaml and only the view machine_vitals_v1: applied in a second.
+    """
     if not (folder / "feature_repo").exists():
-        shutil.copytree(REPOSITORY, folder / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+        left_out = ["__pycache__"] if feast else ["__pycache__", "feature_store.yaml", "pump_*", "motor_*"]
+        shutil.copytree(REPOSITORY, folder / "feature_repo", ignore=shutil.ignore_patterns(*left_out))
     return Settings(
         project=folder,
         postgres_owner_url=servers.as_role(database, bootstrap.OWNER),
