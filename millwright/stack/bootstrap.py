@@ -5,10 +5,16 @@ Belongs here: roles, their passwords, databases and owners. Does not: schemas, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psycopg
+import psycopg.conninfo
 from psycopg import sql
+
+from millwright.settings import Settings
 
 OWNER = "millwright_owner"
 APP = "millwright_app"
@@ -36,3 +42,34 @@ def ensure_database(superuser_url: str, name: str, owner: str) -> None:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(sql.Identifier(name), sql.Identifier(owner))
             )
+
+
+def ensure_platform(superuser_url: str, urls: Sequence[str]) -> None:
+    """Make the roles and databases that our four connection URLs name, each database owned as the platform needs it.
+
+    `urls`: those of owner, app, reader and Dagster; the password of each role is the one in its URL.
+    """
+    parts = [psycopg.conninfo.conninfo_to_dict(url.replace("postgresql+psycopg2://", "postgresql://")) for url in urls]
+    owner, *_, dagster = parts
+    ensure_roles(superuser_url, {str(part["user"]): str(part["password"]) for part in parts})
+    ensure_database(superuser_url, str(owner["dbname"]), str(owner["user"]))
+    ensure_database(superuser_url, str(dagster["dbname"]), str(dagster["user"]))
+
+
+def main() -> None:
+    """Set up a PostgreSQL that is not ours to start, as docker-compose.yml does: roles, databases, migrations."""
+    parser = argparse.ArgumentParser(prog="python -m millwright.stack.bootstrap", description=main.__doc__)
+    parser.add_argument("--password-file", type=Path, required=True, help="File with the superuser's password.")
+    parser.add_argument("--superuser", default="postgres")
+    arguments = parser.parse_args()
+    settings = Settings()
+    fields = ("postgres_owner_url", "postgres_url", "postgres_reader_url", "dagster_postgres_url")
+    urls = [settings.require(field) for field in fields]
+    password = arguments.password_file.read_text(encoding="utf-8").strip()
+    superuser = psycopg.conninfo.make_conninfo(urls[0], user=arguments.superuser, password=password, dbname="postgres")
+    ensure_platform(superuser, urls)
+    importlib.import_module("millwright.warehouse.migrate").migrate(urls[0])
+
+
+if __name__ == "__main__":
+    main()
