@@ -1,0 +1,231 @@
+"""Lands one batch: typed lines, quarantine, ledger and change log in one transaction; the same way for a CSV and for Kafka.
+
+Belongs here: the order of the steps of a landing and its states. Does not: SQL (warehouse/), reading (csv.py, kafka.py), rules.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from millwright.definitions import Definitions
+from millwright.landing import batches
+from millwright.landing.batches import Duplicates, Receipt
+from millwright.landing.csv import CsvFile
+from millwright.landing.kafka import TopicRange
+from millwright.landing.mapping import Delivery, check_options, dataset_of, settings_hash
+from millwright.landing.receive import zone_path
+from millwright.landing.rows import Refused, Source, Unavailable
+from millwright.landing.staged import Staged
+from millwright.settings import Settings
+from millwright.warehouse import commit, ledger, merge
+
+_log = logging.getLogger(__name__)
+_DELIVERED_TWICE = "batches_landed_once"
+
+
+def land(
+    conn: psycopg.Connection[Any], settings: Settings, definitions: Definitions, batch_id: int, *, run_id: str | None = None
+) -> Receipt:
+    """Land a planned or failed batch, or one whose run was killed; of a batch that has ended, return its receipt (I2).
+
+    Bad data does not raise: the receipt says refused (the delivery as a whole; mend it and deliver it again) or failed (a store was
+    away, a disk full: nothing was changed, it is tried again). A Kafka range whose earlier range has not landed stays planned.
+    Raises UnknownBatch, and psycopg.OperationalError when Postgres itself is away.
+    """
+    batches.found(conn, batch_id)
+    with ledger.locked(conn, batch_id):
+        batch = batches.found(conn, batch_id)
+        if batch.state not in ("planned", "landing", "failed"):
+            return batches.of(batch)
+        if (before := ledger.earlier_range(conn, batch)) is not None:
+            waits = (
+                f"It waits for batch {before}, an earlier range of its partition. It stays planned and is taken after that one."
+            )
+            return batches.of(batch).model_copy(update={"error": waits})
+        ledger.begin(conn, batch_id, run_id)
+        state, problem = "failed", ""
+        try:
+            return _land(conn, settings, definitions, batch, run_id)
+        except (Refused, LookupError, ValueError) as error:
+            state = "refused" if isinstance(error, Refused | LookupError) else "failed"
+            if state == "failed":
+                _log.exception("batch %s", batch_id)
+            problem = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+        except errors.UniqueViolation as error:
+            if error.diag.constraint_name != _DELIVERED_TWICE:
+                raise
+            state, problem = "refused", "The same file has just landed under the same settings. Nothing was changed."
+        except (Unavailable, OSError, psycopg.Error, merge.KeysVanished) as error:
+            if conn.closed or conn.broken:
+                raise
+            problem = f"{str(error).strip()} Nothing was changed; what was received is kept, and the batch is tried again."
+        ended = batches.base(batch) | {"state": state, "error": problem, "run_id": run_id}
+        receipt = Receipt.model_validate(ended)
+        ledger.finish_without(conn, batch_id, state, problem, receipt.model_dump(mode="json"))
+        return receipt
+
+
+def dry_run(
+    conn: psycopg.Connection[Any], settings: Settings, definitions: Definitions, path: Path, *, dataset: str, delivery: Delivery
+) -> Receipt:
+    """What landing this file would do, by the same code, rolled back. The state is dry_run, or refused with an error.
+
+    Raises UnknownDataset, BadOptions, OSError, psycopg.Error.
+    """
+    definition = dataset_of(definitions, dataset)
+    check_options(definitions, definition, delivery)
+    told: dict[str, Any] = {
+        "batch_id": None,
+        "source": "upload",
+        "dataset": dataset,
+        "file_name": path.name,
+        "bytes": path.stat().st_size,
+        "settings_hash": settings_hash(definition, delivery),
+        "options": delivery.model_dump(mode="json"),
+    }
+    work = _Work(conn, settings, definitions, dataset, delivery)
+    try:
+        with merge.staging(conn):
+            staged = work.stage(CsvFile(path))
+            receipt = None
+            with conn.transaction(force_rollback=True):
+                work.months(staged)
+                number = ledger.plan_file(
+                    conn,
+                    source="upload",
+                    dataset=dataset,
+                    file_name=path.name,
+                    sha256="0" * 64,
+                    file_bytes=0,
+                    options={},
+                    settings_hash="",
+                    by="dry run",
+                )
+                result = work.merge(staged, number)
+                result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
+            receipt = Receipt.model_validate(told | result | {"state": "dry_run", "stages": work.stages})
+    except Refused as error:
+        return Receipt.model_validate(told | {"state": "refused", "error": str(error)})
+    return receipt
+
+
+def _land(
+    conn: psycopg.Connection[Any], settings: Settings, definitions: Definitions, batch: ledger.Batch, run_id: str | None
+) -> Receipt:
+    dataset = dataset_of(definitions, batch.dataset)
+    delivery = Delivery.model_validate(batch.options)
+    fingerprint = settings_hash(dataset, delivery)
+    if batch.sha256 is not None and (other := ledger.landed_elsewhere(conn, batch, fingerprint)) is not None:
+        raise Refused(
+            f"Batch {other} has landed the same file under the same settings. Nothing was changed, and nothing is left to do."
+        )
+    work = _Work(conn, settings, definitions, batch.dataset, delivery)
+    source = _source(settings, batch)
+    with merge.staging(conn):
+        staged = work.stage(source)
+        work.months(staged)
+        with conn.transaction():
+            if batch.topic_partition_id is not None:
+                ledger.fence(conn, batch.topic_partition_id)
+            result = work.merge(staged, batch.batch_id)
+            created = commit.next_timestamp(conn)
+            receipt = Receipt.model_validate(
+                batches.base(batch)
+                | result
+                | {
+                    "state": "landed",
+                    "error": None,
+                    "settings_hash": fingerprint,
+                    "stages": work.stages,
+                    "run_id": run_id,
+                    "created_timestamp": created,
+                    "bytes": batch.file_bytes or staged.bytes,
+                }
+            )
+            numbers = ledger.Numbers(
+                days=list(receipt.days),
+                **{name: getattr(receipt, name) for name in ledger.Numbers.__dataclass_fields__ if name != "days"},
+            )
+            ledger.finish_landed(conn, batch.batch_id, created, fingerprint, numbers, receipt.model_dump(mode="json"))
+            ledger.notify(conn, "changed")
+            commit.append_changes(conn, batch.batch_id, created, historical=delivery.historical)
+    return receipt
+
+
+def _source(settings: Settings, batch: ledger.Batch) -> Source:
+    if batch.sha256 is not None:
+        return CsvFile(zone_path(settings, batch.sha256), sha256=batch.sha256)
+    assert batch.topic is not None and batch.topic_id is not None and batch.partition is not None
+    assert batch.first_offset is not None and batch.end_offset is not None
+    bootstrap = settings.require("kafka_bootstrap")
+    return TopicRange(bootstrap, batch.topic, batch.topic_id, batch.partition, batch.first_offset, batch.end_offset)
+
+
+@dataclass
+class _Work:
+    """The steps that a landing and a dry run share, with the seconds of each."""
+
+    conn: psycopg.Connection[Any]
+    settings: Settings
+    definitions: Definitions
+    dataset: str
+    delivery: Delivery
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def stage(self, source: Source) -> Staged:
+        """Read, type and copy every line into the temporary tables."""
+        staged = Staged(self.conn, self.settings, self.definitions, self.dataset, self.delivery, source, now=datetime.now(UTC))
+        try:
+            with self._timed("check"):
+                staged.fill()
+        finally:
+            staged.close()
+        self.stages["copy"] = round(staged.copy_seconds, 4)
+        self.stages["check"] = round(self.stages["check"] - staged.copy_seconds, 4)
+        return staged
+
+    def months(self, staged: Staged) -> None:
+        """Make the partitions that the lines need."""
+        if staged.first_event is not None and staged.last_event is not None:
+            merge.ensure_months(self.conn, staged.first_event.date(), staged.last_event.date())
+
+    def merge(self, staged: Staged, batch_id: int) -> dict[str, Any]:
+        """Merge and quarantine in the open transaction; returns what the receipt says about the rows."""
+        with self._timed("merge"):
+            merged = merge.merge(self.conn, batch_id, correction=self.delivery.correction)
+        with self._timed("quarantine"):
+            for conflicts in merge.conflicts(self.conn):
+                staged.reject_conflicts(conflicts, batch_id)
+            quarantined = merge.quarantine(self.conn, batch_id)
+        return {
+            "received": staged.received,
+            "loaded": merged.loaded,
+            "corrected": merged.corrected,
+            "duplicate": merged.duplicate,
+            "quarantined": quarantined,
+            "first_event": staged.first_event,
+            "last_event": staged.last_event,
+            "days": merged.days,
+            "errors": staged.kinds(),
+            "new_readings": staged.new_readings,
+            "met": merged.met,
+            "duplicates_of": [Duplicates(**vars(matched)) for matched in merged.matched],
+            "dialect": staged.facts,
+            "preview": staged.preview,
+        }
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.stages[stage] = round(time.perf_counter() - start, 4)

@@ -1,0 +1,194 @@
+"""One delivery on its way into the temporary tables: numbers of its series, its rejected lines, its figures.
+
+Belongs here: source → rules → staging, and what the receipt says about it. Does not: transactions, states (load.py), SQL.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millwright.definitions import Definitions
+from millwright.landing.batches import ErrorKind
+from millwright.landing.mapping import SENSOR, Delivery, dataset_of
+from millwright.landing.rows import Block, CellError, Rejected, Source
+from millwright.landing.rules import Rules, Typed
+from millwright.settings import Settings
+from millwright.warehouse import merge
+
+_PREVIEW_ROWS = 10
+
+
+class Staged:
+    """Reads a source once, block by block, into the temporary tables; afterwards its counts are final but for conflicts."""
+
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        settings: Settings,
+        definitions: Definitions,
+        dataset: str,
+        delivery: Delivery,
+        source: Source,
+        *,
+        now: datetime,
+    ) -> None:
+        definition = dataset_of(definitions, dataset)
+        self._conn, self._source = conn, source
+        self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None)
+        self._columns = self._rules.mapped(source.header) if source.header is not None else None
+        self._entity = definition.entity
+        self._keys = definitions.entities[definition.entity].keys
+        self._series: dict[tuple[str, ...], int] = {}
+        self._kinds: dict[tuple[str, str], tuple[int, int, str]] = {}
+        self.received = self.bytes = 0
+        self.first_event: datetime | None = None
+        self.last_event: datetime | None = None
+        self.new_readings: list[str] = []
+        self.preview: list[dict[str, Any]] = []
+        self.facts: dict[str, Any] = {}
+        self.copy_seconds = 0.0
+
+    def close(self) -> None:
+        """Give back what the rules hold."""
+        self._rules.close()
+
+    def fill(self) -> None:
+        """Read to the end. Raises Refused, Unavailable, psycopg.Error."""
+        for block in self._source.blocks():
+            self._take(block)
+        keys = sorted(self._series, key=self._series.__getitem__)
+        series = pa.table(
+            {
+                "local": pa.array(range(len(keys)), pa.int32()),
+                "entity": pa.array([self._entity] * len(keys), pa.string()),
+                "keys": pa.array([list(key[:-1]) for key in keys], pa.list_(pa.string())),
+                "sensor_type": pa.array([key[-1] for key in keys], pa.string()),
+            }
+        )
+        self._copy(merge.stage_series, series)
+        self.facts = self._source.facts()
+
+    def reject_conflicts(self, conflicts: Sequence[merge.Conflict], batch_id: int) -> None:
+        """Add lines that contradict the warehouse to the rejected ones."""
+        originals = self._source.originals(np.array([conflict.position for conflict in conflicts], dtype=np.int64))
+        self._reject(
+            [
+                Rejected(conflict.position, original, [self._told(cell, batch_id) for cell in conflict.cells])
+                for conflict, original in zip(conflicts, originals, strict=True)
+            ]
+        )
+
+    def kinds(self) -> list[ErrorKind]:
+        """The errors by kind, most frequent first."""
+        return [
+            ErrorKind(
+                code=code,
+                column=column,
+                count=count,
+                share=round(count / self.received, 6),
+                first_position=first,
+                message=message,
+            )
+            for (code, column), (count, first, message) in sorted(
+                self._kinds.items(), key=lambda item: (-item[1][0], item[1][1], item[0])
+            )
+        ]
+
+    def _take(self, block: Block) -> None:
+        typed = self._rules.apply(block)
+        self.received += block.rows + len(block.rejected)
+        self.new_readings += [name for name in typed.new_readings if name not in self.new_readings]
+        rejected = list(block.rejected)
+        if typed.errors:
+            positions = block.positions[list(typed.errors)]
+            order = np.argsort(positions)
+            cells = list(typed.errors.values())
+            originals = self._source.originals(positions[order])
+            rejected += [Rejected(int(positions[at]), original, cells[at]) for at, original in zip(order, originals, strict=True)]
+        self._reject(rejected)
+        if not len(typed.good):
+            return
+        positions = block.positions[typed.good]
+        lines = pa.table(
+            {
+                "position": pa.array(positions),
+                "local": pa.array(self._numbers(typed)),
+                "event_timestamp": typed.event_timestamp,
+                "readings": typed.readings,
+            }
+        )
+        bounds = pc.min_max(typed.event_timestamp).as_py()
+        self.first_event = min(filter(None, (self.first_event, bounds["min"])))
+        self.last_event = max(filter(None, (self.last_event, bounds["max"])))
+        self._show(typed, positions)
+        self._copy(merge.stage, lines)
+
+    def _numbers(self, typed: Typed) -> npt.NDArray[np.int32]:
+        """The number of each row's series in this delivery; new series get the next ones."""
+        combined = np.zeros(len(typed.good), dtype=np.int64)
+        columns = [*(typed.keys[name] for name in self._keys), typed.keys[SENSOR]]
+        for column in columns:
+            encoded = column.dictionary_encode()
+            combined = combined * len(encoded.dictionary) + encoded.indices.to_numpy()
+            _, combined = np.unique(combined, return_inverse=True)
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        names = zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True)
+        locals_ = np.array([self._series.setdefault(name, len(self._series)) for name in names], dtype=np.int32)
+        return locals_[inverse]
+
+    def _show(self, typed: Typed, positions: npt.NDArray[np.int64]) -> None:
+        for at in range(min(_PREVIEW_ROWS - len(self.preview), len(positions))):
+            keys = {name: column[at].as_py() for name, column in typed.keys.items()}
+            moment = typed.event_timestamp[at].as_py().isoformat()
+            self.preview.append(
+                {
+                    self._source.unit: int(positions[at]),
+                    "event_timestamp": moment,
+                    **keys,
+                    **json.loads(typed.readings[at].as_py()),
+                }
+            )
+
+    def _reject(self, lines: Sequence[Rejected]) -> None:
+        if not lines:
+            return
+        for line in lines:
+            for error in line.errors:
+                kind = (error["code"], error["column"])
+                count, first, message = self._kinds.get(kind, (0, line.position, error["message"]))
+                if line.position < first:
+                    first, message = line.position, error["message"]
+                self._kinds[kind] = (count + 1, first, message)
+        table = pa.table(
+            {
+                "position": pa.array([line.position for line in lines], pa.int64()),
+                "original": pa.array([line.original for line in lines], pa.binary()),
+                "errors": pa.array([json.dumps(line.errors, ensure_ascii=False) for line in lines], pa.string()),
+            }
+        )
+        self._copy(merge.stage_rejected, table)
+
+    def _told(self, cell: dict[str, Any], batch_id: int) -> CellError:
+        where = (
+            f"{self._source.unit} {cell['position']}"
+            if cell["batch"] == batch_id
+            else f"batch {cell['batch']}, position {cell['position']}"
+        )
+        column = self._columns.name_of(cell["column"]) if self._columns else cell["column"]
+        message = f"{json.dumps(cell['here'])[:60]} contradicts {json.dumps(cell['there'])[:60]} of {where}"
+        return {"column": column, "code": "conflict", "message": message}
+
+    def _copy(self, into: Any, table: pa.Table) -> None:
+        start = time.perf_counter()
+        into(self._conn, table)
+        self.copy_seconds += time.perf_counter() - start
