@@ -132,10 +132,9 @@ def _warehouse_again(
 
     Which days a batch touches is known once it has landed, so all that wait are landed. Their features follow by the sensor.
     """
+    from millwright.checks import check_warehouse
     from millwright.landing.batches import waiting
     from millwright.landing.load import land
-
-    from millwright.checks import check_warehouse
 
     receipts = []
     for batch in waiting(platform.conn, platform.settings.max_batches_per_run):

@@ -6,6 +6,7 @@ Belongs here: calls to the domain that only insert planned batches or only read.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sensors.planning import Run, State, WaitingBatch
 log = logging.getLogger(__name__)
 PLAN_TAG, ATTEMPT_TAG = "millwright/plan", "millwright/attempt"
 RUNS_LOOKED_AT = 50
+SETTLING_SECONDS = 5.0
 _STATES: dict[dg.DagsterRunStatus, State] = {
     dg.DagsterRunStatus.SUCCESS: "succeeded",
     dg.DagsterRunStatus.FAILURE: "failed",
@@ -39,10 +41,12 @@ class Arrivals:
 
 
 def observe_inbox(conn: psycopg.Connection[Any], settings: Settings, definitions: Definitions) -> Arrivals:
-    """Receive what lies in the inbox."""
-    from millwright.landing.receive import receive_inbox
+    """Receive what lies in the inbox; a file that no dataset takes stays, and is a problem to tell."""
+    from millwright.landing.inbox import problems, receive_inbox
 
-    return _guarded("The inbox", lambda: len([one for one in receive_inbox(conn, settings, definitions) if not one.already]))
+    found = _guarded("The inbox", lambda: len(receive_inbox(conn, settings, definitions)))
+    found.problems += problems(settings, definitions)
+    return found
 
 
 def observe_topics(conn: psycopg.Connection[Any], settings: Settings, definitions: Definitions) -> Arrivals:
@@ -54,9 +58,17 @@ def observe_topics(conn: psycopg.Connection[Any], settings: Settings, definition
     return _guarded("Kafka", lambda: len(observe(conn, settings, definitions)))
 
 
-def in_inbox(inbox: Path) -> bool:
-    """Whether a file lies there that the observer has left for later, such as one that is still being written."""
-    return any(not path.name.startswith(".") and path.is_file() for path in inbox.glob("*/*"))
+def settling(settings: Settings, definitions: Definitions) -> bool:
+    """Whether a file lies in the inbox that was written to just now, and so was left for the next look."""
+    since = time.time() - SETTLING_SECONDS
+    return any(_changed(path) >= since for name in definitions.datasets for path in (settings.inbox / name).glob("[!.]*"))
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0  # taken meanwhile
 
 
 def waiting_batches(conn: psycopg.Connection[Any], settings: Settings) -> list[WaitingBatch]:
@@ -71,7 +83,6 @@ def due_work(
 ) -> tuple[list[str], list[str]]:
     """What is to be refreshed or published, and problems. Without Redis nothing is due: a run could not end well."""
     from millwright.features.refresh import stale_views
-
     from millwright.online.publish import unpublished_views
 
     try:

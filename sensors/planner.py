@@ -2,8 +2,9 @@
 
 Belongs here: one tick from its start to its run request. Does not: observing, deciding, waiting (the modules beside it).
 
-A tick waits well under the minute that Dagster gives it, so a file is noticed in a fraction of a second. It never raises: Dagster
-would throw away what the tick had planned. It keeps no cursor: the ledger knows what was delivered and planned.
+A tick waits well under the minute that Dagster gives it, so a file is noticed in a fraction of a second. What a delivery or an
+absent store can cause is told as the reason of a skip; anything else raises, and is red in the UI. There is no cursor that such a
+tick could lose: the ledger knows what was delivered and planned.
 """
 
 # No `from __future__ import annotations`: Dagster reads the annotations of its functions as they are.
@@ -59,9 +60,6 @@ def planner(definitions: Definitions, tick_seconds: float = TICK_SECONDS) -> dg.
             return dg.SkipReason("The platform's tables are missing: run `millwright apply`.")
         except psycopg.OperationalError as error:
             return dg.SkipReason(f"PostgreSQL does not answer, so nothing is planned; nothing is lost: {error}")
-        except Exception as error:
-            context.log.exception("The tick failed")
-            return dg.SkipReason(f"The tick failed; the next one tries again. {type(error).__name__}: {error}")
 
     return sensor
 
@@ -89,7 +87,7 @@ class Tick:
         topics_at = look_at = 0.0
         while True:
             now = time.monotonic()
-            arrived = self._gather(news) if INBOX in heard or observing.in_inbox(self._settings.inbox) else 0
+            arrived = self._gather() if INBOX in heard or self._settling() else 0
             if now >= topics_at:
                 arrived += self._noted("topics", observing.observe_topics(self._conn, self._settings, self._definitions))
                 topics_at = time.monotonic() + TOPIC_SECONDS
@@ -104,7 +102,7 @@ class Tick:
                 return dg.SkipReason(self._reason(decision))
             heard = news.wait(max(0.0, min(look_at, self._topics(topics_at), self._files(), deadline) - time.monotonic()))
 
-    def _gather(self, news: News) -> int:
+    def _gather(self) -> int:
         """Receive files until none comes for a moment: a burst is one run."""
         arrived, until = 0, time.monotonic() + BURST_SECONDS
         while True:
@@ -167,4 +165,7 @@ class Tick:
         return at if self._definitions.topics and self._settings.kafka_bootstrap else float("inf")
 
     def _files(self) -> float:
-        return time.monotonic() + HELD_SECONDS if observing.in_inbox(self._settings.inbox) else float("inf")
+        return time.monotonic() + HELD_SECONDS if self._settling() else float("inf")
+
+    def _settling(self) -> bool:
+        return observing.settling(self._settings, self._definitions)
