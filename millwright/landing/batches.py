@@ -28,7 +28,7 @@ class ErrorKind(BaseModel):
 
 
 class Duplicates(BaseModel):
-    """Duplicates by the batch that they repeat (the batch itself: lines of the same delivery), and the first pair of positions."""
+    """Duplicates by the batch that they repeat (the batch itself: lines of the same delivery), and the first pair."""
 
     model_config = ConfigDict(frozen=True)
     batch_id: int
@@ -40,7 +40,7 @@ class Duplicates(BaseModel):
 class Receipt(BaseModel):
     """What became of one delivery. Counts are rows; times UTC; `days`: rows written or changed per UTC day; stages in seconds.
 
-    Of a batch that is refused, failed or planned the counts are 0 and `error` says what, where, what was kept and what to do next.
+    Of a batch that is refused, failed or planned the counts are 0 and `error` says what, where and what to do next.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -2,8 +2,8 @@
 
 Belongs here: encoding, header, dialect, splitting into cells by DuckDB. Does not: what a cell means (mapping.py, rules.py).
 
-Where records begin and end is found by records.py; DuckDB gets whole, clean records as VARCHAR, with rejects stored, and may neither
-cast, nor skip, nor guess. Its rows and rejects together must be exactly the records, or the file is refused.
+Where records begin and end is found by records.py; DuckDB gets whole, clean records as VARCHAR, with rejects stored, and
+may neither cast, nor skip, nor guess. Its rows and rejects together must be exactly the records, or the file is refused.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _MEND = "Save it again as `CSV UTF-8`, or convert it: iconv -f {encoding} -t UTF-8 FILE > NEW."
 _READ = sql.SQL(
-    "select * from read_csv({path}, header=false, auto_detect=false, columns={{{columns}}}, delim={delimiter}, quote='\"', escape='\"',"
-    " comment='', new_line='\\n', force_not_null=[{names}], nullstr='', strict_mode=true, null_padding=false, parallel=false,"
+    "select * from read_csv({path}, header=false, auto_detect=false, columns={{{columns}}}, delim={delimiter},"
+    " quote='\"', escape='\"', comment='', new_line='\\n', force_not_null=[{names}], nullstr='',"
+    " strict_mode=true, null_padding=false, parallel=false,"
     " store_rejects=true, rejects_limit=0, max_line_size={line}, buffer_size={buffer})"
 )
 
@@ -157,8 +158,8 @@ class CsvFile:
         kept[list(ragged)] = False
         if text.num_rows != kept.sum():
             raise Refused(
-                f"Lines {lines[0]} to {lines[-1]} could not be split into cells with certainty ({text.num_rows} of {kept.sum()} rows). "
-                "Nothing was loaded. Check quotes and delimiters, and report the file."
+                f"Lines {lines[0]} to {lines[-1]} could not be split into cells with certainty "
+                f"({text.num_rows} of {kept.sum()} rows). Nothing was loaded. Check quotes and delimiters, and report the file."
             )
         columns = {name: Cells(column.combine_chunks()) for name, column in zip(self.header, text.columns, strict=True)}
         yield Block(columns, lines[kept], sorted(rejected, key=lambda line: line.position))
@@ -180,7 +181,8 @@ class CsvFile:
         text = reader.sql(query.as_string(None)).to_arrow_table()
         ragged: dict[int, int] = {}
         for at, column, kind, cells in reader.execute(
-            "select line_byte_position - 1, max(column_idx), any_value(error_type), any_value(error_message) from reject_errors group by 1"
+            "select line_byte_position - 1, max(column_idx), any_value(error_type), any_value(error_message)"
+            " from reject_errors group by 1"
         ).fetchall():
             if kind not in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
                 raise Refused(f"The file cannot be split into cells: {kind.lower()}. Nothing was loaded.")
@@ -198,7 +200,7 @@ def _write_clean(path: Path, data: bytes, records: Records) -> Positions:
         and lengths.sum() == records.nexts[-1] - records.starts[0]
     ):
         path.write_bytes(memoryview(data)[int(records.starts[0]) : int(records.nexts[-1])])
-        return records.starts - records.starts[0]
+        return np.asarray(records.starts - records.starts[0])
     edges = np.zeros(len(data) + 1, dtype=np.int8)
     edges[records.starts] += 1
     edges[records.ends] -= 1
@@ -206,7 +208,8 @@ def _write_clean(path: Path, data: bytes, records: Records) -> Positions:
     ends = records.nexts[np.frombuffer(data, dtype=np.uint8)[records.nexts - 1] == 10] - 1
     kept[ends] = True
     path.write_bytes(np.frombuffer(data, dtype=np.uint8)[kept].tobytes() + b"\n")
-    return np.concatenate(([0], np.cumsum(records.ends - records.starts + 1)[:-1])) if records.starts.size else records.starts
+    lengths = records.ends - records.starts + 1
+    return np.asarray(np.cumsum(lengths) - lengths)
 
 
 def _reject(data: bytes, records: Records, lines: Positions, index: Any, code: str, message: str) -> Rejected:
@@ -217,14 +220,16 @@ def _reject(data: bytes, records: Records, lines: Positions, index: Any, code: s
 def _check(data: bytes, line: int, records: Records) -> None:
     if (at := data.find(b"\0")) >= 0:
         raise Refused(
-            f"Line {line + data.count(10, 0, at)} has a NUL byte: the file is binary or damaged. Nothing was loaded; export it again."
+            f"Line {line + data.count(10, 0, at)} has a NUL byte: the file is binary or damaged. "
+            "Nothing was loaded; export it again."
         )
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         where = line + data.count(10, 0, error.start)
         raise Refused(
-            f"Line {where} is not UTF-8 (byte 0x{data[error.start]:02x}). Nothing was loaded. {_MEND.format(encoding='WINDOWS-1252')}"
+            f"Line {where} is not UTF-8 (byte 0x{data[error.start]:02x}). Nothing was loaded. "
+            + _MEND.format(encoding="WINDOWS-1252")
         ) from error
     if data.count(13) != data.count(b"\r\n"):
         for start, end in zip(records.starts.tolist(), records.ends.tolist(), strict=True):

@@ -1,6 +1,6 @@
 """The inbox: files dropped into inbox/<dataset>/ are received once they are whole, then removed from it.
 
-Belongs here: which names are deliveries, when a file is whole. Does not: keeping bytes and planning (receive.py), waking (sensors/).
+Belongs here: which names are deliveries, when a file is whole. Does not: keeping bytes and planning (receive.py), waking.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def problems(settings: Settings, definitions: Definitions) -> list[str]:
             told.append(f"inbox/{path.name} is in no dataset's folder: put it into inbox/<dataset>/. It was left alone.")
         elif path.name not in definitions.datasets and any(path.iterdir()):
             told.append(
-                f"inbox/{path.name}/ has files, but there is no such dataset{nearest(path.name, definitions.datasets)}. They were left alone."
+                f"inbox/{path.name}/ has files, but there is no such dataset{nearest(path.name, definitions.datasets)}. "
+                "They were left alone."
             )
     return told
 

@@ -3,8 +3,8 @@
 Belongs here: watermarks, explicit assignment, JSON objects as columns. Does not: rules (rules.py), what a column means, SQL.
 
 Nothing joins a consumer group: the newest range in the ledger is the consumer's offset. A range is read by position, so gaps that
-compaction and transactions leave are passed over; `received` counts messages. A topic is identified by its id, so a topic that was
-made anew begins at its own first offset.
+compaction and transactions leave are passed over; `received` counts messages. A topic is identified by its id, so one that
+was made anew begins at its own first offset.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Planned(BaseModel):
 
 
 def observe(conn: psycopg.Connection[Any], settings: Settings, definitions: Definitions) -> list[Planned]:
-    """Plan what the defined topics have beyond the ledger, at most `max_rows_per_kafka_batch` offsets a batch; wake the planner.
+    """Plan what the defined topics have beyond the ledger, at most `max_rows_per_kafka_batch` offsets a batch; wake.
 
-    A topic that does not exist yet is passed over. Raises Unavailable when the broker does not answer, NotConfigured, psycopg.Error.
+    A topic that does not exist yet is passed over. Raises Unavailable (no answer), NotConfigured, psycopg.Error.
     """
     if not definitions.topics:
         return []
@@ -114,7 +114,8 @@ class TopicRange:
         low, high = _watermarks(consumer, self._topic, self._partition)
         if low > self._first or high < self._end:
             raise Unavailable(
-                f"{self._topic}[{self._partition}] has offsets {low} to {high}, not {self._first} to {self._end}: retention was faster."
+                f"{self._topic}[{self._partition}] has offsets {low} to {high}, "
+                f"not {self._first} to {self._end}: retention was faster."
             )
         here = TopicPartition(self._topic, self._partition, self._first)
         position, heard = self._first, time.monotonic()

@@ -22,15 +22,16 @@ from millwright.landing import batches
 from millwright.landing.batches import Duplicates, Receipt
 from millwright.landing.csv import CsvFile
 from millwright.landing.kafka import TopicRange
-from millwright.landing.mapping import Delivery, check_options, dataset_of, settings_hash
+from millwright.landing.mapping import BadOptions, Delivery, UnknownDataset, check_options, dataset_of, settings_hash
 from millwright.landing.receive import zone_path
 from millwright.landing.rows import Refused, Source, Unavailable
 from millwright.landing.staged import Staged
-from millwright.settings import Settings
+from millwright.settings import NotConfigured, Settings
 from millwright.warehouse import commit, ledger, merge
 
 _log = logging.getLogger(__name__)
 _DELIVERED_TWICE = "batches_landed_once"
+_KEPT = "Nothing was changed; what was received is kept, and the batch is tried again."
 
 
 def land(
@@ -38,7 +39,7 @@ def land(
 ) -> Receipt:
     """Land a planned or failed batch, or one whose run was killed; of a batch that has ended, return its receipt (I2).
 
-    Bad data does not raise: the receipt says refused (the delivery as a whole; mend it and deliver it again) or failed (a store was
+    Bad data does not raise: the receipt says refused (the delivery as a whole; mend it and deliver again) or failed (a store was
     away, a disk full: nothing was changed, it is tried again). A Kafka range whose earlier range has not landed stays planned.
     Raises UnknownBatch, and psycopg.OperationalError when Postgres itself is away.
     """
@@ -53,26 +54,36 @@ def land(
             )
             return batches.of(batch).model_copy(update={"error": waits})
         ledger.begin(conn, batch_id, run_id)
-        state, problem = "failed", ""
         try:
             return _land(conn, settings, definitions, batch, run_id)
-        except (Refused, LookupError, ValueError) as error:
-            state = "refused" if isinstance(error, Refused | LookupError) else "failed"
-            if state == "failed":
-                _log.exception("batch %s", batch_id)
-            problem = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
-        except errors.UniqueViolation as error:
-            if error.diag.constraint_name != _DELIVERED_TWICE:
-                raise
-            state, problem = "refused", "The same file has just landed under the same settings. Nothing was changed."
-        except (Unavailable, OSError, psycopg.Error, merge.KeysVanished) as error:
+        except Exception as error:
             if conn.closed or conn.broken:
                 raise
-            problem = f"{str(error).strip()} Nothing was changed; what was received is kept, and the batch is tried again."
+            state, problem = _ending(error)
         ended = batches.base(batch) | {"state": state, "error": problem, "run_id": run_id}
         receipt = Receipt.model_validate(ended)
         ledger.finish_without(conn, batch_id, state, problem, receipt.model_dump(mode="json"))
         return receipt
+
+
+def _ending(error: Exception) -> tuple[str, str]:
+    """State and sentence for a landing that ended with this error; its transaction was rolled back."""
+    match error:
+        case Refused() | UnknownDataset() | BadOptions():
+            return "refused", str(error)
+        case errors.UniqueViolation() if error.diag.constraint_name == _DELIVERED_TWICE:
+            return (
+                "refused",
+                "The same file has just landed under the same settings. Nothing was changed, and nothing is left to do.",
+            )
+        case Unavailable() | OSError() | psycopg.Error() | merge.KeysVanished() | NotConfigured():
+            return "failed", f"{str(error).strip()} {_KEPT}"
+        case _:
+            _log.error("a batch could not be landed", exc_info=error)
+            return (
+                "failed",
+                f"{type(error).__name__}: {error}. {_KEPT} It is a fault in the program: please report it with the log.",
+            )
 
 
 def dry_run(

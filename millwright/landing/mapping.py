@@ -85,7 +85,7 @@ class Mapped:
 
 
 def map_columns(definitions: Definitions, dataset: Dataset, delivery: Delivery, names: Iterable[str], *, fixed: bool) -> Mapped:
-    """Say for each of `names` which field it is. `fixed`: the names are a CSV's header, so a missing or doubled field refuses it."""
+    """Say for each of `names` which field it is. `fixed`: the names are a CSV's header, which is refused as a whole."""
     entity = definitions.entities[dataset.entity]
     fields = _fields(dataset, entity)
     rename = {**dataset.columns, **delivery.columns}
@@ -127,7 +127,8 @@ def _check_header(
             raise Refused(f"The columns {sources[0]!r} and {sources[1]!r} both mean {field}. {_MAP}")
         if field in delivery.constants:
             raise Refused(
-                f"{field} is set to {delivery.constants[field]!r}, but the column {sources[0]!r} has it. Nothing was loaded; drop one."
+                f"{field} is set to {delivery.constants[field]!r}, "
+                f"but the column {sources[0]!r} has it. Nothing was loaded; drop one."
             )
     given = {*columns, *delivery.constants, *dataset.constants}
     for field in (EVENT, *entity.keys, SENSOR):

@@ -123,7 +123,8 @@ def store(settings: Settings, source: BinaryIO) -> tuple[str, int]:
                 size += len(piece)
                 if size > settings.max_file_bytes:
                     raise TooLarge(
-                        f"The file is larger than {settings.max_file_bytes:,} bytes (setting max_file_bytes). Nothing was kept; split it."
+                        f"The file is larger than {settings.max_file_bytes:,} bytes (setting max_file_bytes). "
+                        "Nothing was kept; split it."
                     )
                 digest.update(piece)
                 file.write(piece)

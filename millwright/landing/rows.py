@@ -71,8 +71,11 @@ class Source(Protocol):
 
     unit: str
     """What a position counts: `line` or `offset`."""
-    header: Sequence[str] | None
-    """Columns that every row has, or None where each row has its own."""
+
+    @property
+    def header(self) -> Sequence[str] | None:
+        """Columns that every row has, or None where each row has its own."""
+        ...
 
     def blocks(self) -> Iterator[Block]:
         """The lines in order; raises Refused or Unavailable."""

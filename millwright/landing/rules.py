@@ -1,10 +1,11 @@
 """The rules: text → typed values, vectorised, with every failing cell of every row.
 
-Belongs here: what a timestamp, a number, a key is, and the bounds. Does not: column names (mapping.py), reading files, SQL on Postgres.
+Belongs here: what a timestamp, a number, a key is, and the bounds. Does not: column names (mapping.py), files, Postgres.
 
-Cells are stripped of spaces and tabs at both ends, except text readings; an empty cell is a missing one. Nothing is rounded or guessed:
+Cells are stripped of spaces and tabs at both ends, except text readings; an empty cell is a missing one. Nothing is guessed:
 a number is digits, a point, an exponent; `1.7` is no integer, `nan` no number. Digits after the microsecond are cut.
-JSON has types, and they bind: a number is a JSON number (a quoted "5" is `wrong_type`), a key or a text a JSON string; null is missing.
+JSON has types, and they bind: a number is a JSON number (a quoted "5" is `wrong_type`), a key or a text a JSON string; null and
+empty text are missing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads and writes of landing.batches, the only ledger and the only plan, and of what hangs on it.
 
-Belongs here: states of a batch, its row, topic partitions, locks. Does not: what lands (merge.py), what a receipt says (landing/).
+Belongs here: states of a batch, its row, topic partitions, locks. Does not: what lands (merge.py), receipts (landing/).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row
@@ -19,8 +19,8 @@ MAX_ATTEMPTS = 3
 _LOCK = "hashtextextended('millwright.batch.' || %s::text, 0)"
 _COLUMNS = """
     b.batch_id, b.source, b.dataset, b.file_name, b.sha256, b.file_bytes, b.topic_partition_id, t.topic, t.topic_id, t.partition,
-    lower(b.offsets) as first_offset, upper(b.offsets) as end_offset, b.options, b.settings_hash, b.state, b.planned_at, b.planned_by,
-    b.plan, b.plan_attempt, b.attempts, b.run_id, b.finished_at, b.created_timestamp, b.error, b.report
+    lower(b.offsets) as first_offset, upper(b.offsets) as end_offset, b.options, b.settings_hash, b.state, b.planned_at,
+    b.planned_by, b.plan, b.plan_attempt, b.attempts, b.run_id, b.finished_at, b.created_timestamp, b.error, b.report
 """
 _SELECT = f"select {_COLUMNS} from landing.batches b left join landing.topic_partitions t using (topic_partition_id)"
 
@@ -248,8 +248,9 @@ def finish_landed(
     """Account for every row; raises CheckViolation (every_row_accounted_for) when the numbers do not add up."""
     conn.execute(
         """update landing.batches set state = 'landed', finished_at = clock_timestamp(), created_timestamp = %(created)s,
-             settings_hash = %(hash)s, received = %(received)s, loaded = %(loaded)s, corrected = %(corrected)s, deleted = %(deleted)s,
-             duplicate = %(duplicate)s, quarantined = %(quarantined)s, first_event = %(first_event)s, last_event = %(last_event)s,
+             settings_hash = %(hash)s, received = %(received)s, loaded = %(loaded)s, corrected = %(corrected)s,
+             deleted = %(deleted)s, duplicate = %(duplicate)s, quarantined = %(quarantined)s,
+             first_event = %(first_event)s, last_event = %(last_event)s,
              days = %(days)s::date[], error = null, report = %(report)s
            where batch_id = %(batch)s""",
         {"batch": batch_id, "created": created, "hash": settings_hash, "report": Jsonb(report), **vars(numbers)},
@@ -291,6 +292,6 @@ def quarantined(conn: psycopg.Connection[Any], batch_id: int) -> Iterator[tuple[
             yield position, bytes(original), errors, repaired_by
 
 
-def _batches(conn: psycopg.Connection[Any], query: str, parameters: tuple[Any, ...]) -> list[Batch]:
+def _batches(conn: psycopg.Connection[Any], query: LiteralString, parameters: tuple[Any, ...]) -> list[Batch]:
     with conn.cursor(row_factory=class_row(Batch)) as cursor:
-        return cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+        return cursor.execute(query, parameters).fetchall()

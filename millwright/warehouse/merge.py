@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -75,7 +75,7 @@ def staging(conn: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def stage(conn: psycopg.Connection[Any], lines: pa.Table) -> None:
-    """Append typed lines: position int64, local int32 (number of the series in this delivery), event_timestamp, readings (JSON text)."""
+    """Append typed lines: position int64, local int32 (number of its series), event_timestamp, readings (JSON text)."""
     if lines.num_rows:
         copy_in(conn, sql.Identifier("pg_temp", "staged"), lines, jsonb=["readings"])
 
@@ -87,7 +87,7 @@ def stage_rejected(conn: psycopg.Connection[Any], rejected: pa.Table) -> None:
 
 
 def stage_series(conn: psycopg.Connection[Any], series: pa.Table) -> None:
-    """Say which series the local numbers are: local int32, entity, keys list<string>, sensor_type. Once, after the last `stage`."""
+    """Say which series the local numbers are: local int32, entity, keys list<string>, sensor_type. After the last `stage`."""
     if series.num_rows:
         copy_in(conn, sql.Identifier("pg_temp", "local_series"), series)
     for table in ("staged", "local_series"):
@@ -95,7 +95,7 @@ def stage_series(conn: psycopg.Connection[Any], series: pa.Table) -> None:
 
 
 def ensure_months(conn: psycopg.Connection[Any], first: date, last: date) -> None:
-    """Make the month partitions that these UTC days need; before the landing's transaction, so that no landing waits for another."""
+    """Make the month partitions that these UTC days need; before the landing's transaction, so that none waits for another."""
     conn.execute("select warehouse.ensure_months(%s, %s)", (first, last))
 
 
@@ -166,7 +166,7 @@ def _judge(conn: psycopg.Connection[Any], batch: dict[str, Any]) -> dict[str, in
     return counts
 
 
-def _one(conn: psycopg.Connection[Any], query: str) -> int:
-    row = conn.execute(query).fetchone()  # type: ignore[call-overload]
+def _one(conn: psycopg.Connection[Any], query: LiteralString) -> int:
+    row = conn.execute(query).fetchone()
     assert row is not None
     return int(row[0])

@@ -14,4 +14,4 @@ from psycopg import sql
 @cache
 def load(name: str) -> sql.SQL:
     """The text of `sql/<name>.sql`, ready to execute; values are named placeholders."""
-    return sql.SQL(files("millwright.warehouse").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8"))  # type: ignore[arg-type]
+    return sql.SQL(files("millwright.warehouse").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8"))
