@@ -20,7 +20,12 @@ _CHUNK_ROWS = 65_536
 
 
 def copy_in(
-    conn: psycopg.Connection[Any], target: sql.Composable, table: pa.Table, *, jsonb: Collection[str] = (), columns: Collection[str] = ()
+    conn: psycopg.Connection[Any],
+    target: sql.Composable,
+    table: pa.Table,
+    *,
+    jsonb: Collection[str] = (),
+    columns: Collection[str] = (),
 ) -> int:
     """Append `table` to the relation `target` by COPY BINARY, in the caller's transaction; returns the number of rows.
 
@@ -60,7 +65,8 @@ def arrow_reader(conn: psycopg.Connection[Any]) -> Iterator[ArrowReader]:
     if row[1] not in {"repeatable read", "serializable"}:
         raise psycopg.ProgrammingError("arrow_reader needs a repeatable read transaction; begin one before reading")
     info = conn.info
-    dsn = make_conninfo(**{**info.get_parameters(), "password": info.password, "connect_timeout": 10})
+    parameters: dict[str, Any] = {**info.get_parameters(), "password": info.password, "connect_timeout": 10}
+    dsn = make_conninfo(**parameters)
     with dbapi.connect(dsn) as second, second.cursor() as cursor:
         cursor.execute("set transaction isolation level repeatable read, read only")
         cursor.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(row[0])).as_string(None))

@@ -1,0 +1,56 @@
+"""Which partials an aggregate keeps, and so which columns a view's tiles have.
+
+Belongs here: names and types of partials. Does not: how they are computed and merged (features/aggregates.py), SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from millwright.definitions.models import Aggregate, Definitions, FeatureView, ReadingType
+
+PARTIALS: Mapping[Aggregate, tuple[str, ...]] = {
+    "count": ("n",),
+    "mean": ("n", "sum", "absmax"),
+    "min": ("min",),
+    "max": ("max",),
+    "last": ("lastt", "last"),
+}
+_TYPES: Mapping[str, ReadingType] = {"n": "int64", "sum": "double", "absmax": "double", "lastt": "int64"}
+
+
+@dataclass(frozen=True, order=True)
+class Partial:
+    """One partial of one reading. `column` cannot meet a key's, whatever readings are called: no partial's name has a `_`."""
+
+    reading: str
+    name: str
+    type: ReadingType
+
+    @property
+    def column(self) -> str:
+        """Its column in tiles."""
+        return f"p_{self.reading}_{self.name}"
+
+
+def reading_type(definitions: Definitions, view: FeatureView, name: str) -> ReadingType:
+    """Declared type of a reading of the view's entity; double where nothing declares it."""
+    reading = definitions.reading(view.entity, name)
+    return "double" if reading is None else reading.type
+
+
+def partials(definitions: Definitions, view: FeatureView, *, tile_us: int | None = None) -> tuple[Partial, ...]:
+    """Partials of the view's features (of those with tiles of `tile_us` µs, if given), sorted."""
+    found = {
+        Partial(feature.of, name, _TYPES.get(name) or reading_type(definitions, view, feature.of))
+        for feature in view.features
+        if tile_us in {None, feature.tile_us}
+        for name in PARTIALS[feature.aggregate]
+    }
+    return tuple(sorted(found))
+
+
+def tile_sizes(view: FeatureView) -> tuple[int, ...]:
+    """The view's distinct tile sizes in microseconds, ascending."""
+    return tuple(sorted({feature.tile_us for feature in view.features}))

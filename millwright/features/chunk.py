@@ -1,0 +1,136 @@
+"""One chunk of a refresh: its segments, what they read, and which of the engine's rows and tiles are theirs.
+
+Belongs here: from segments to ranges and back, vectorised. Does not: transactions, the order of steps (refresh.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from millwright.definitions.partials import tile_sizes
+from millwright.features.touched import NEVER, Change, Key, Segment, known_times
+from millwright.warehouse import history
+from millwright.warehouse.copy import ArrowReader
+from millwright.warehouse.read import Series, Stretch, TileRange, read_events, read_tiles
+from millwright.warehouse.tables import ViewTables, key_column
+from millwright.warehouse.timestamps import from_us, to_us
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TOLERANCE = "tolerance:"
+
+
+class Chunk:
+    """Segments numbered from 0 in ascending order: the engine's entity_id is the number."""
+
+    def __init__(
+        self,
+        tables: ViewTables,
+        found: Sequence[Segment],
+        series: Mapping[Key, Sequence[Series]],
+        work: Mapping[Key, Sequence[Change]],
+    ) -> None:
+        self.tables, self.view, self.segments, self.series, self.work = tables, tables.view, found, series, work
+        self._first = np.array([segment.first for segment in found], dtype=np.int64)
+        self._last = np.array([segment.last for segment in found], dtype=np.int64)
+        self._end = np.array([segment.end for segment in found], dtype=np.int64)
+
+    def events(self, reader: ArrowReader) -> pa.Table:
+        """Rows of the segments, from their boundary on."""
+        stretches = [
+            Stretch(number, one.series_id, one.sensor_type, from_us(segment.start), from_us(segment.end))
+            for number, segment in enumerate(self.segments)
+            for one in self.series.get(segment.key, ())
+            if one.first is not None
+            and one.last is not None
+            and to_us(one.first) < segment.end
+            and to_us(one.last) >= segment.start
+        ]
+        # A segment whose series are empty has no stretch; its number stands nowhere else, so the engine makes nothing of it.
+        return read_events(reader, self.tables, stretches or [Stretch(-1, -1, "", from_us(0), from_us(0))])
+
+    def prior(self, reader: ArrowReader) -> pa.Table:
+        """Whole tiles before the segments' boundary that reach into their windows."""
+        ranges = []
+        for size in tile_sizes(self.view):
+            tiles_back = max(feature.window_us for feature in self.view.features if feature.tile_us == size) // size
+            for number, segment in enumerate(self.segments):
+                ranges.append(TileRange(number, segment.key, size, segment.first // size - tiles_back, segment.start // size))
+        return read_tiles(reader, self.tables, ranges)
+
+    def versions(self, rows: pa.Table) -> tuple[pa.Table, list[str]]:
+        """The rows that belong to the segments' [first, end), as write_versions wants them, and the tolerant features."""
+        import pyarrow as pa
+
+        rows = rows.sort_by([("entity_id", "ascending"), ("t", "ascending")])
+        number = rows.column("entity_id").to_numpy()
+        t = rows.column("t").to_numpy()
+        mine = (t >= self._first[number]) & (t < self._end[number])
+        rows, number, t = rows.filter(pa.array(mine)), number[mine], t[mine]
+        columns: dict[str, Any] = {
+            "entity_id": rows.column("entity_id").cast(pa.int32()),
+            "event_timestamp": pa.array(t, pa.timestamp("us", "UTC")),
+            "known_timestamp": self._known(number, t),
+        }
+        names = rows.column_names[2:]
+        columns |= {name: rows.column(name) for name in names}
+        return pa.table(columns), [name.removeprefix(TOLERANCE) for name in names if name.startswith(TOLERANCE)]
+
+    def as_table(self) -> pa.Table:
+        """(segment, keys…, first_event, end_event)."""
+        import pyarrow as pa
+
+        instant = pa.timestamp("us", "UTC")
+        return pa.table(
+            {
+                "segment": pa.array(range(len(self.segments)), pa.int32()),
+                **self._keys([segment.key for segment in self.segments]),
+                "first_event": pa.array(self._first, instant),
+                "end_event": pa.array(self._end, instant),
+            }
+        )
+
+    def rebuilt(self) -> list[TileRange]:
+        """The tiles that the changes lie in."""
+        return [
+            TileRange(number, segment.key, size, segment.first // size, segment.last // size + 1)
+            for size in tile_sizes(self.view)
+            for number, segment in enumerate(self.segments)
+        ]
+
+    def rebuilt_tiles(self, tiles: pa.Table) -> pa.Table:
+        """Of the engine's tiles those of `rebuilt`, as write_tiles wants them."""
+        import pyarrow as pa
+
+        number = tiles.column("entity_id").to_numpy()
+        size, tile = tiles.column("tile_us").to_numpy(), tiles.column("tile").to_numpy()
+        mine = (tile >= self._first[number] // size) & (tile <= self._last[number] // size)
+        tiles = tiles.filter(pa.array(mine))
+        keys = self._keys([self.segments[int(place)].key for place in number[mine]])
+        columns = {key_column(name): values for name, values in keys.items()}
+        columns |= {name: tiles.column(name) for name in tiles.column_names if name != "entity_id"}
+        return pa.table(columns).select(history.tile_columns(self.tables))
+
+    def _known(self, number: Any, t: Any) -> pa.Array:
+        import pyarrow as pa
+
+        known = np.full(len(t), NEVER, dtype=np.int64)
+        edges = np.searchsorted(number, np.arange(len(self.segments) + 1))
+        for place, segment in enumerate(self.segments):
+            here = slice(edges[place], edges[place + 1])
+            known[here] = known_times(self.view, self.work[segment.key], t[here])
+        return pa.array(known, pa.timestamp("us", "UTC"), mask=known == NEVER)
+
+    def _keys(self, keys: Sequence[Key]) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        return {
+            name: pa.array([int(key[place]) for key in keys], pa.int64())
+            if kind == "int64"
+            else pa.array([key[place] for key in keys], pa.string())
+            for place, (name, kind) in enumerate(self.tables.keys.items())
+        }

@@ -1,0 +1,60 @@
+"""Runs a view's compiled SQL on DuckDB, from Arrow to Arrow.
+
+Belongs here: the engine's session: threads, memory, spill folder.
+Does not: the SQL (windows.py), where events come from (refresh.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from millwright.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Engine:
+    """features(events, prior tiles) → (feature rows, tiles) for one view."""
+
+    def __init__(self, session: Any, script: str) -> None:
+        self._session, self._script = session, script
+
+    def run(self, events: pa.Table, prior: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Feature rows (entity_id, t, features, `tolerance:<feature>`) and all tiles, the prior ones among them.
+
+        Tables as `windows.compile_view` describes them. Every event of a tile must be in `events`, or the tile in `prior`.
+        """
+        self._session.register("events", events)
+        self._session.register("prior", prior)
+        self._session.execute(self._script)
+        rows = self._session.sql("from feature_rows").to_arrow_table()
+        tiles = self._session.sql("from tiles").to_arrow_table()
+        self._session.execute("drop table instants; drop table tiles; drop table feature_rows")
+        return rows, tiles
+
+
+@contextmanager
+def engine(settings: Settings, script: str) -> Iterator[Engine]:
+    """A session that is closed, and whose spilled files are removed, at the end of the block."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="millwright-duckdb-") as spill:
+        session = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": settings.duckdb_threads,
+                "memory_limit": settings.duckdb_memory,
+                "temp_directory": spill,
+                "preserve_insertion_order": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        try:
+            yield Engine(session, script)
+        finally:
+            session.close()

@@ -1,0 +1,222 @@
+"""Refreshes a view: from the change log to the versions of its rows, in one transaction under the view's lock.
+
+Belongs here: the order of steps and what each chunk reads and writes. Does not: interval arithmetic (touched.py), the
+computation (compute.py, windows.py), SQL (warehouse/).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import IsolationLevel
+from pydantic import BaseModel, ConfigDict
+
+from millwright.definitions import Definitions, FeatureView
+from millwright.features.chunk import Chunk
+from millwright.features.compute import engine
+from millwright.features.touched import Change, Key, segments
+from millwright.settings import Settings
+from millwright.warehouse import changes, history
+from millwright.warehouse.copy import arrow_reader
+from millwright.warehouse.read import Series, series_of
+from millwright.warehouse.tables import ViewTables
+from millwright.warehouse.timestamps import day_us, to_us
+
+if TYPE_CHECKING:
+    from millwright.features.touched import Segment
+
+Days = tuple[date, date]
+
+
+class RefreshReport(BaseModel):
+    """What a refresh read and wrote. `days`: rows inserted, replaced or retracted per UTC day of their event time;
+    `superseded` includes replaced and retracted rows; `watermark`: changes up to it are in the rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    view_id: str
+    events_read: int = 0
+    tiles_read: int = 0
+    tiles_written: int = 0
+    computed: int = 0
+    inserted: int = 0
+    superseded: int = 0
+    retracted: int = 0
+    unchanged: int = 0
+    days: dict[date, int] = {}
+    first_event: datetime | None = None
+    last_event: datetime | None = None
+    watermark: datetime
+    bytes: int = 0
+    stages: dict[str, float] = {}
+    more: bool = False
+    preview: list[dict[str, Any]] = []
+
+
+class NotApplied(RuntimeError):
+    """The view's definition and its tables are not of one kind."""
+
+
+def stale_views(conn: psycopg.Connection[Any], definitions: Definitions) -> list[str]:
+    """Ids of the applied, not retired views with changes of their source after their watermark, sorted."""
+    return changes.stale_views(conn, [view for _, view in sorted(definitions.feature_views.items())])
+
+
+def refresh(
+    conn: psycopg.Connection[Any],
+    settings: Settings,
+    definitions: Definitions,
+    view: FeatureView,
+    *,
+    days: Days | None = None,
+) -> RefreshReport:
+    """Bring a view up to the newest change; with `days` (inclusive, UTC) also recompute every row in them.
+
+    `conn`: autocommit, outside a transaction. The lock is taken before the snapshot, so that nothing that another refresh
+    wrote is missed; rows, tiles and watermark commit together. A requested recomputation takes in what is pending too:
+    its tiles must be those of one set of warehouse rows. Rows that come out equal, within I5, are not written again.
+    Raises NotApplied when the definition was changed or never applied, psycopg.Error as Postgres does.
+    """
+    with _lock(conn, view.id), _repeatable_read(conn):
+        state = changes.view_state(conn, view.id)
+        if state is None:
+            raise NotApplied(f"{view.id} was never applied: run `millwright apply`.")
+        if state.definition_hash != view.content_hash():
+            raise NotApplied(
+                f"{view.id} is defined otherwise than it was applied. Restore its file, or write a new version of it, "
+                "and run `millwright apply`. Its rows are as they were."
+            )
+        work = _Refresh(conn, settings, ViewTables(definitions, view), state)
+        report = work.run(days)
+    if report.days:
+        conn.execute("notify millwright, 'changed'")
+    return report
+
+
+class _Refresh:
+    def __init__(self, conn: psycopg.Connection[Any], settings: Settings, tables: ViewTables, state: changes.ViewState) -> None:
+        self.conn, self.settings, self.tables, self.state = conn, settings, tables, state
+        self.view = tables.view
+        self.counts: dict[str, int] = defaultdict(int)
+        self.stages: dict[str, float] = defaultdict(float)
+        self.days: list[history.DayCount] = []
+
+    def run(self, days: Days | None) -> RefreshReport:
+        began = time.perf_counter()
+        pending = changes.pending_changes(self.conn, self.view, self.state.refresh_watermark)
+        series = series_of(self.conn, self.view)
+        work = self._work(pending, series, days)
+        self.stages["plan"] = time.perf_counter() - began
+        preview: list[dict[str, Any]] = []
+        if work:
+            created = history.next_created(self.conn, self.view.id)
+            if not self.state.tiles_complete:
+                history.clear_tiles(self.conn, self.tables)
+            self._compute(work, series, created)
+            preview = history.preview(self.conn, self.tables, created)
+        history.finish(self.conn, self.view.id, max(self.state.clock, self.state.refresh_watermark))
+        return self._report(preview)
+
+    def _work(
+        self, pending: Sequence[changes.LoggedChange], series: Sequence[Series], days: Days | None
+    ) -> dict[Key, list[Change]]:
+        """Changes by entity: the log's, the requested days, and all there is where the tiles are not to be believed."""
+        work: dict[Key, list[Change]] = defaultdict(list)
+        for change in pending:
+            logged = Change(to_us(change.first), to_us(change.last), to_us(change.created), change.historical)
+            work[change.keys].append(logged)
+        requested = days and (day_us(days[0]), day_us(days[1] + timedelta(days=1)) - 1)
+        for one in series:
+            if requested:
+                work[one.keys].append(Change(*requested))
+            if not self.state.tiles_complete and one.first is not None and one.last is not None:
+                work[one.keys].append(Change(day_us(one.first.date()), day_us(one.last.date() + timedelta(days=1)) - 1))
+        return work
+
+    def _compute(self, work: dict[Key, list[Change]], series: Sequence[Series], created: datetime) -> None:
+        of_key: dict[Key, list[Series]] = defaultdict(list)
+        for one in series:
+            of_key[one.keys].append(one)
+        keys = sorted(work)
+        size = self.settings.refresh_entities_per_chunk
+        with engine(self.settings, self.state.script) as run, arrow_reader(self.conn) as reader:
+            staged = False
+            for start in range(0, len(keys), size):
+                found: list[Segment] = [s for key in keys[start : start + size] for s in segments(self.view, key, work[key])]
+                chunk = Chunk(self.tables, found, of_key, work)
+                with self._stage("read"):
+                    events, prior = chunk.events(reader), chunk.prior(reader)
+                with self._stage("compute"):
+                    rows, tiles = run.run(events, prior)
+                    computed, tolerances = chunk.versions(rows)
+                with self._stage("write"):
+                    if not staged:
+                        history.open_stage(self.conn, self.tables, tolerances)
+                        staged = True
+                    self.days += history.write_versions(self.conn, self.tables, chunk.as_table(), computed, created, tolerances)
+                    self.counts["tiles_written"] += history.write_tiles(
+                        self.conn, self.tables, chunk.rebuilt(), chunk.rebuilt_tiles(tiles)
+                    )
+                self.counts["events_read"] += events.num_rows
+                self.counts["tiles_read"] += prior.num_rows
+                self.counts["computed"] += computed.num_rows
+                self.counts["bytes"] += events.nbytes + prior.nbytes
+
+    def _report(self, preview: list[dict[str, Any]]) -> RefreshReport:
+        by_day: dict[date, int] = defaultdict(int)
+        for one in self.days:
+            if changed := one.inserted + one.retracted:
+                by_day[one.day] += changed
+        return RefreshReport(
+            view_id=self.view.id,
+            events_read=self.counts["events_read"],
+            tiles_read=self.counts["tiles_read"],
+            tiles_written=self.counts["tiles_written"],
+            computed=self.counts["computed"],
+            bytes=self.counts["bytes"],
+            inserted=sum(one.inserted for one in self.days),
+            superseded=sum(one.superseded for one in self.days),
+            retracted=sum(one.retracted for one in self.days),
+            unchanged=sum(one.unchanged for one in self.days),
+            days=dict(sorted(by_day.items())),
+            first_event=min((one.first_event for one in self.days if one.first_event), default=None),
+            last_event=max((one.last_event for one in self.days if one.last_event), default=None),
+            watermark=max(self.state.clock, self.state.refresh_watermark),
+            stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
+            preview=preview,
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.stages[name] += time.perf_counter() - began
+
+
+@contextmanager
+def _lock(conn: psycopg.Connection[Any], view_id: str) -> Iterator[None]:
+    name = f"millwright.view.{view_id}"
+    conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (name,))
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
+
+
+@contextmanager
+def _repeatable_read(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    before = conn.isolation_level
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ
+    try:
+        with conn.transaction():
+            yield
+    finally:
+        if not conn.closed:
+            conn.isolation_level = before

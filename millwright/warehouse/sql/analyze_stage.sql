@@ -1,0 +1,2 @@
+analyze refreshed;
+analyze recomputed;

@@ -1,0 +1,1 @@
+truncate refreshed, recomputed, compared
