@@ -38,8 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "upload": ("landing:upload", "Land a file."),
         "batches": ("landing:batches", "The ledger of deliveries; with a number, its receipt."),
         "quarantine": ("landing:quarantine", "Rows of a batch that were set aside, with the reasons."),
-        "undo": ("landing:undo", "Take a batch's rows out and put back what it replaced."),
-        "replay": ("landing:replay", "Land an undone or failed batch again."),
+        "replay": ("landing:replay", "Plan a failed or refused batch again."),
     },
     "Access": {
         "keys": ("serving:keys", "Create, list and revoke API keys."),
