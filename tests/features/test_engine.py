@@ -155,9 +155,9 @@ def test_only_rows_of_the_views_sensor_type_are_events(database: str):
 def test_a_late_correction_rewrites_only_its_machines_rows_in_its_reach(plant: Plant):
     day = 86400 * SECOND
     events = [
-        Event(key, "press", BASE - 30 * day + n * 3600 * SECOND, (("a", float(n % 7)), ("b", 1.0)))
+        Event(key, "press", BASE - 30 * day + n * 6 * 3600 * SECOND, (("a", float(n % 7)), ("b", 1.0)))
         for key in ("press-01", "press-02")
-        for n in range(30 * 24)
+        for n in range(30 * 4)
     ]
     plant.deliver(events)
     plant.refresh()
@@ -174,7 +174,7 @@ def test_a_late_correction_rewrites_only_its_machines_rows_in_its_reach(plant: P
     reach = 7 * day + 2 * 3600 * SECOND
     assert rewritten and all(key == "press-01" and u <= t < u + reach for key, t in rewritten)
     assert report.inserted == report.superseded == len(rewritten)
-    assert report.events_read <= reach // (3600 * SECOND) + 1
+    assert report.events_read <= reach // (6 * 3600 * SECOND) + 1
     assert all(row["known_timestamp"] == created for place, row in after.items() if place in rewritten)
 
 
