@@ -5,6 +5,7 @@ Belongs here: the list. Does not: how a child is run (its own module), starting 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 
 from millwright.stack.api import Api
@@ -12,18 +13,21 @@ from millwright.stack.dagster import CodeServer, Daemon, Webserver
 from millwright.stack.kafka import Kafka
 from millwright.stack.postgres import Postgres
 from millwright.stack.redis import Valkey
+from millwright.stack.runner import Runner
 from millwright.stack.server import Server, ServerError
 from millwright.stack.state import State, owner_of
 from millwright.stack.supervise import Child
 
-DAGSTER = ("code-server", "webserver", "daemon")
+DAGSTER = ("code-server", "runner", "webserver", "daemon")
 ALIASES = {"dagster": DAGSTER, "valkey": ("redis",)}
+FORKS = sys.platform == "linux"  # elsewhere libraries do not survive a fork: the code server starts the runs
 SCHEMA = "schema"  # not a process: the platform's tables, which `up` brings to the newest revision
 # What `--only` takes along, and what must answer before a child is started. The code server needs no other to load definitions.
 NEEDS = {
     "code-server": ("postgres",),
     "webserver": ("postgres", "code-server"),
-    "daemon": ("postgres", "code-server", "webserver"),
+    "runner": ("postgres",),
+    "daemon": ("postgres", "code-server", "runner", "webserver"),
     "api": ("postgres", "redis"),
 }
 AFTER = {
@@ -31,7 +35,7 @@ AFTER = {
     "daemon": (SCHEMA, "code-server"),
     "api": (SCHEMA, "redis"),
 }
-LEVELS = {"postgres": 1, "redis": 1, "kafka": 1, "code-server": 2, "webserver": 3, "daemon": 3, "api": 3}
+LEVELS = {"postgres": 1, "redis": 1, "kafka": 1, "code-server": 2, "runner": 2, "webserver": 3, "daemon": 3, "api": 3}
 NAMES = tuple(LEVELS)
 
 
@@ -55,6 +59,7 @@ def build(state: State, names: set[str], started: Callable[[str], float] = lambd
         "redis": lambda: Valkey(home / "redis", ports["redis"], passwords["redis"]),
         "kafka": lambda: Kafka(home / "kafka", ports["kafka"], ports["kafka_controller"]),
         "code-server": lambda: CodeServer(state.settings, ports["code_server"]),
+        "runner": lambda: Runner(state.settings),
         "webserver": lambda: Webserver(state.settings, ports["webserver"]),
         "daemon": lambda: Daemon(state.settings, ports["webserver"], lambda: started("daemon")),
         "api": lambda: Api(ports["api"]),
@@ -62,7 +67,7 @@ def build(state: State, names: set[str], started: Callable[[str], float] = lambd
     return [
         Child(makers[name](), LEVELS[name], AFTER.get(name, ()), steady_seconds=1 if LEVELS[name] == 1 else 8)
         for name in NAMES
-        if name in names and name not in replaced
+        if name in names and name not in replaced and (name != "runner" or FORKS)
     ]
 
 

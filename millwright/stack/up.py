@@ -7,7 +7,6 @@ Belongs here: the order of things and what is said when one fails. Does not: how
 from __future__ import annotations
 
 import fcntl
-import importlib
 import importlib.util
 import sys
 import time
@@ -21,7 +20,7 @@ from threading import Event
 from platformdirs import user_cache_path
 
 from millwright.settings import Settings
-from millwright.stack import bootstrap, postgres
+from millwright.stack import bootstrap, postgres, runner
 from millwright.stack.children import SCHEMA, build, chosen, port_of
 from millwright.stack.dagster import LocationError, Webserver, cancel_dangling
 from millwright.stack.kafka import Kafka
@@ -29,6 +28,7 @@ from millwright.stack.postgres import Postgres
 from millwright.stack.server import ServerError, listener, port_is_free
 from millwright.stack.state import State
 from millwright.stack.supervise import Child, Process, Supervisor, end
+from millwright.warehouse.migrate import migrate
 
 START_SECONDS = 150.0
 TRIES = 3  # a child that ended so often while it was awaited has failed; two that make the same tables may collide once
@@ -84,6 +84,7 @@ class Stack:
         self.state.stack_env.unlink(missing_ok=True)
         orphans = self.supervisor.left_behind()
         end(orphans)
+        self.state.forget_run()
         return bool(orphans)
 
     def watch(self, stop: Event) -> bool:
@@ -123,7 +124,8 @@ class Stack:
 
     def _environment(self, names: set[str]) -> dict[str, str]:
         paths = {"MILLWRIGHT_PROJECT": self.settings.project, "MILLWRIGHT_HOME": self.settings.home}
-        return self.state.connections(names) | {name: str(path) for name, path in paths.items()} | _bytecode()
+        found = self.state.connections(names) | {name: str(path) for name, path in paths.items()} | _bytecode()
+        return found | runner.environment(self.settings)
 
     def _bring_up(self, children: Sequence[Child]) -> None:
         """Start each child once those it comes after answer, all in parallel; the first failure ends the waiting."""
@@ -181,7 +183,7 @@ class Stack:
         url = self.state.connections({"postgres"})["MILLWRIGHT_POSTGRES_OWNER_URL"]
         if "MILLWRIGHT_POSTGRES_OWNER_URL" in self.state.external():
             postgres.check(url)
-        importlib.import_module("millwright.warehouse.migrate").migrate(url)
+        migrate(url)
 
     def _await(self, child: Child, failed: Event | None = None) -> str:
         """Wait for the child's answer; returns its version."""
@@ -238,6 +240,7 @@ class Stack:
     def _stop(self) -> None:
         self.state.stack_env.unlink(missing_ok=True)  # first, so that a watching `up` knows that this was meant
         self.supervisor.stop()
+        self.state.forget_run()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

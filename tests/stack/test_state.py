@@ -74,7 +74,7 @@ def test_servers_of_the_user_replace_ours(settings: Settings, monkeypatch: pytes
     (secrets / "MILLWRIGHT_KAFKA_BOOTSTRAP").write_text("kafka.example:9092\n")
     monkeypatch.setenv("MILLWRIGHT_SECRETS_DIR", str(secrets))
     state = State(settings)
-    assert [child.name for child in build(state, chosen(()))] == ["redis", "code-server", "webserver", "daemon", "api"]
+    assert [child.name for child in build(state, chosen(()))] == ["redis", "code-server", "runner", "webserver", "daemon", "api"]
     connections = state.connections({"redis"})
     assert connections["MILLWRIGHT_KAFKA_BOOTSTRAP"] == "kafka.example:9092"
     assert connections["MILLWRIGHT_DAGSTER_POSTGRES_URL"] == "postgresql+psycopg2://me:secret@db.example/x"
@@ -97,7 +97,7 @@ def test_our_own_addresses_in_a_shell_are_not_a_server_of_the_user(settings: Set
 def test_only_takes_along_what_is_needed() -> None:
     assert chosen(["postgres", "redis"]) == {"postgres", "redis"}
     assert chosen(["api"]) == {"api", "postgres", "redis"}
-    assert chosen(["dagster"]) == {"code-server", "webserver", "daemon", "postgres"}
+    assert chosen(["dagster"]) == {"code-server", "runner", "webserver", "daemon", "postgres"}
     assert "kafka" in chosen([])
     with pytest.raises(ServerError, match="There are: postgres"):
         chosen(["oracle"])
