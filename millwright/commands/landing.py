@@ -209,7 +209,8 @@ def _landed(conn: psycopg.Connection[Any], batch_id: int) -> Receipt:
         if batch.plan is None and batch.state == "planned" and time.monotonic() - since > _UNTAKEN_SECONDS:
             raise click.ClickException(
                 f"Batch {batch_id} is received and safe, but no run has taken it for {_UNTAKEN_SECONDS:.0f} s: "
-                "the Dagster daemon does not seem to run, or its sensor is off. `millwright status` tells, `millwright up` starts it."
+                "the Dagster daemon does not seem to run, or its sensor is off. "
+                "`millwright status` tells, `millwright up` starts it."
             )
         time.sleep(0.1)
 

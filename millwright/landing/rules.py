@@ -97,7 +97,7 @@ class Rules:
                     if reading
                     else self._unknown(column, mapped.name_of(name), found)
                 )
-                fragments.append(pc.binary_join_element_wise(pa.scalar(json.dumps(name, ensure_ascii=False)), text, ":"))
+                fragments.append(pc.binary_join_element_wise(pa.scalar(f",{json.dumps(name, ensure_ascii=False)}:"), text, ""))
             elif (reading := self._dataset.readings[name]).required:
                 found.add(np.ones(block.rows, dtype=np.bool_), name, "required", "is missing")
         readings = _objects(fragments, block.rows)
@@ -301,8 +301,9 @@ def _encoded(text: pa.Array) -> pa.Array:
 def _objects(fragments: list[pa.Array], rows: int) -> pa.Array:
     if not fragments:
         return pa.repeat(pa.scalar("{}"), rows)
-    inner = pc.binary_join_element_wise(*fragments, ",", null_handling="skip")
-    return pc.binary_join_element_wise("{", inner, "}", "")
+    # Not null_handling="skip": it leaves out rows that have nothing but nulls.
+    inner = pc.binary_join_element_wise(*fragments, "", null_handling="replace", null_replacement="")
+    return pc.binary_join_element_wise("{", pc.utf8_slice_codeunits(inner, 1), "}", "")
 
 
 def _short(cell: str) -> str:
