@@ -63,13 +63,13 @@ def _features_text(report: CatalogReport) -> Any:
 @click.argument("view", required=False)
 def features(view: str | None) -> CatalogReport:
     """The catalog of features; VIEW is a name or one version."""
-    from millwright.registry import catalog
+    from millwright.registry import read_catalog
     from millwright.warehouse.connect import connect
 
     settings = Settings()
     role = "postgres_reader_url" if settings.postgres_reader_url else "postgres_url"
     with connect(settings.require(role), autocommit=True) as conn:
-        return catalog(conn, view)
+        return read_catalog(conn, view)
 
 
 def _status_text(report: StatusReport) -> str:

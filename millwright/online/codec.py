@@ -202,7 +202,7 @@ _KEY_VALUES: dict[int, Callable[[bytes], Any]] = {
 def _plain(name: str, column: pa.Array) -> Any:
     """The column as the wire wants it: a binary array, or numpy int64, float64, float32; nulls as zeros."""
     if _WIRES[name] == "bytes":
-        return pc.fill_null(pc.cast(column, pa.binary()), b"")
+        return pc.fill_null(pc.cast(column, pa.binary()), wire.constant(b""))
     if name == "unix_timestamp" and pa.types.is_timestamp(column.type):
         micros = wire.int64(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False))
         return np.floor_divide(micros, 1_000_000)
@@ -230,7 +230,7 @@ def _key_value(kind: str, column: pa.Array) -> list[wire.Piece]:
     number = _key_type(kind)
     if kind in {"string", "bytes"}:
         data = pc.cast(column, pa.binary())
-        return [struct.pack("<I", number), wire.fixed(pc.binary_length(data).to_numpy(zero_copy_only=False).astype("<u4")), data]
+        return [struct.pack("<I", number), wire.fixed(wire.lengths(data).astype("<u4")), data]
     values: npt.NDArray[Any] = _plain(kind, column)
     width = "<i4" if kind == "int32" else "<i8"
     return [struct.pack("<II", number, int(width[-1])), wire.fixed(values.astype(width))]

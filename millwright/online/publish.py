@@ -177,16 +177,26 @@ class _Sent:
 
     def _note(self, rows: pa.RecordBatch) -> None:
         events = rows.column("event_timestamp")
-        counted = pc.value_counts(pc.cast(pc.floor_temporal(events, unit="day"), pa.timestamp("us", "UTC")))
-        self.days.update({item["values"].date(): item["counts"] for item in counted.to_pylist()})
-        self.events.extend(pc.min_max(events).as_py().values())
+        counted = pc.value_counts(pc.cast(pc.floor_temporal(events, unit="day"), pa.int64()))
+        self.days.update({stores.from_micros(item["values"]).date(): item["counts"] for item in counted.to_pylist()})
+        self.events.extend(map(stores.from_micros, pc.min_max(pc.cast(events, pa.int64())).as_py().values()))
         if len(self.preview) < 10:
-            self.preview.extend(rows.slice(0, 10 - len(self.preview)).to_pylist())
+            self.preview.extend(_plain_rows(rows.slice(0, 10 - len(self.preview))))
 
     def _took(self, stage: str) -> None:
         now = time.perf_counter()
         self.stages[stage] += now - self._last
         self._last = now
+
+
+def _plain_rows(rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows as Python values; times by way of integers, because Arrow imports pandas to make datetimes."""
+    times = [field.name for field in rows.schema if pa.types.is_timestamp(field.type)]
+    for name in times:
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pc.cast(rows.column(name), pa.int64()))
+    return [
+        {name: stores.from_micros(value) if name in times else value for name, value in row.items()} for row in rows.to_pylist()
+    ]
 
 
 def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

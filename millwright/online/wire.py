@@ -2,6 +2,8 @@
 
 Belongs here: bytes without meaning. Does not: which field is what (codec.py).
 Source: protobuf.dev/programming-guides/encoding.
+
+`pa.array`, `pa.scalar` and `to_numpy` import pandas (1 s) wherever it is installed; arrays are made and read by their buffers.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Piece = bytes | Any  # constant bytes, or a pyarrow BinaryArray of one value a row
+_DTYPES = {pa.int8(): "i1", pa.int32(): "<i4", pa.int64(): "<i8", pa.float32(): "<f4", pa.float64(): "<f8"}
 _WIRE_NUMBERS = {"varint": 0, "fixed64": 1, "bytes": 2, "fixed32": 5}
 
 
@@ -27,17 +30,17 @@ def combined(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 def join(pieces: Sequence[Piece], rows: int) -> pa.BinaryArray:
     """Concatenate the pieces row by row; constants are repeated."""
     if rows == 0:
-        return pa.array([], pa.binary())
+        return binary([])
     if all(isinstance(piece, bytes) for piece in pieces):
-        return pa.array([b"".join(pieces)] * rows, pa.binary())
+        return binary([b"".join(pieces)] * rows)
     merged: list[Any] = []
     for piece in pieces:
         if isinstance(piece, bytes) and merged and isinstance(merged[-1], bytes):
             merged[-1] += piece
         else:
             merged.append(piece)
-    parts = [pa.scalar(piece, pa.binary()) if isinstance(piece, bytes) else piece for piece in merged]
-    return combined(pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.binary())))
+    parts = [constant(piece) if isinstance(piece, bytes) else piece for piece in merged]
+    return combined(pc.binary_join_element_wise(*parts, constant(b"")))
 
 
 def fixed(values: npt.NDArray[Any]) -> pa.BinaryArray:
@@ -93,17 +96,34 @@ def repeated(kind: str, values: Any, counts: npt.NDArray[np.int64]) -> pa.Binary
     else:
         raw = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))
         body = _binary(raw.view(np.uint8), offsets * raw.dtype.itemsize)
-    return blank(tagged(1, "bytes", body), pc.if_else(pa.array(counts == 0), None, True))
+    return combined(pc.if_else(mask(counts == 0), constant(b""), tagged(1, "bytes", body)))
 
 
 def blank(messages: pa.BinaryArray, nulls: pa.Array) -> pa.BinaryArray:
     """`messages`, empty where `nulls` is null."""
-    return combined(pc.if_else(pc.is_valid(nulls), messages, pa.scalar(b"", pa.binary())))
+    return combined(pc.if_else(pc.is_valid(nulls), messages, constant(b"")))
+
+
+def constant(data: bytes) -> pa.BinaryScalar:
+    """A binary scalar."""
+    return binary([data])[0]
+
+
+def binary(values: Sequence[bytes]) -> pa.BinaryArray:
+    """A binary array of Python's bytes."""
+    widths = np.fromiter(map(len, values), np.int64, len(values))
+    return _binary(np.frombuffer(b"".join(values), np.uint8), _offsets(widths))
+
+
+def mask(values: npt.NDArray[np.bool_]) -> pa.BooleanArray:
+    """A boolean array."""
+    data = pa.py_buffer(np.ascontiguousarray(values).view(np.int8))
+    return pc.cast(pa.Array.from_buffers(pa.int8(), len(values), [None, data]), pa.bool_())
 
 
 def lengths(values: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """Bytes of each value."""
-    return np.asarray(pc.binary_length(values).to_numpy(zero_copy_only=False)).astype(np.int64)
+    return zero_where_null(pc.binary_length(values)).astype(np.int64)
 
 
 def decimal_lengths(values: pa.BinaryArray) -> pa.BinaryArray:
@@ -120,8 +140,14 @@ def buffers(values: pa.BinaryArray) -> tuple[memoryview, list[int]]:
 
 def zero_where_null(column: pa.Array) -> npt.NDArray[Any]:
     """Numpy values of a numeric array, zero where it is null."""
-    filled = pc.fill_null(column, pa.scalar(0, column.type)) if column.null_count else column
-    return np.asarray(filled.to_numpy(zero_copy_only=False))
+    if column.null_count:
+        zero = pa.Array.from_buffers(column.type, 1, [None, pa.py_buffer(bytes(8))])[0]
+        column = pc.fill_null(column, zero)
+    data = column.buffers()[1]
+    dtype = np.dtype(_DTYPES[column.type])
+    if data is None or not len(column):
+        return np.empty(0, dtype)
+    return np.frombuffer(data, dtype, len(column), column.offset * dtype.itemsize)
 
 
 def int64(column: pa.Array) -> npt.NDArray[np.int64]:

@@ -156,7 +156,7 @@ def write_feast_rows(
         head += [b"" if not expire else b"%d" % expire, b"1" if always else b"", codec.timestamp_field(view_id), row.event_bytes]
         pairs = [part for pair in row.values.items() for part in pair]
         commands.append(_packed([b"EVALSHA", _sha(_FEAST), b"1", row.key, *head, *pairs]))
-    return _send(client, _FEAST, [row.key for row in rows], pa.array(commands, pa.binary()))
+    return _send(client, _FEAST, [row.key for row in rows], wire.binary(commands))
 
 
 def _run(client: Client, script: str, keys: pa.BinaryArray, arguments: Sequence[wire.Piece]) -> Written:
@@ -188,7 +188,7 @@ def _nodes(client: Client, keys: Any, commands: pa.BinaryArray) -> Iterator[tupl
     owners = [client.nodes_manager.get_node_from_slot(key_slot(key)) for key in plain]
     for owner in {node.name: node for node in owners}.values():
         mine = np.array([node.name == owner.name for node in owners])
-        yield client.get_redis_connection(owner), commands.filter(pa.array(mine))
+        yield client.get_redis_connection(owner), commands.filter(wire.mask(mine))
 
 
 def _replies(client: Any, script: str, commands: pa.BinaryArray) -> Iterator[list[int]]:

@@ -12,7 +12,8 @@ from millwright.registry.catalog import (
     CatalogView,
     VersionChanged,
     applied,
-    catalog,
+    read_catalog,
+    resolve_view,
 )
 from millwright.registry.feast_objects import repository_objects
 from millwright.registry.status import StatusReport, set_status
@@ -28,7 +29,8 @@ __all__ = [
     "ViewChange",
     "applied",
     "apply",
-    "catalog",
+    "read_catalog",
     "repository_objects",
+    "resolve_view",
     "set_status",
 ]

@@ -84,7 +84,18 @@ def applied(conn: psycopg.Connection[Any]) -> dict[str, AppliedView]:
     return {row[0]: AppliedView(**dict(zip(names, row, strict=True))) for row in rows}
 
 
-def catalog(conn: psycopg.Connection[Any], name: str | None = None) -> CatalogReport:
+def resolve_view(conn: psycopg.Connection[Any], name: str) -> str:
+    """Id of a version, or of the active version of a view's name. Raises UnknownView."""
+    known = applied(conn)
+    active = [view.view_id for view in known.values() if view.feature_view == name and view.status == "active"]
+    if name in known or active:
+        return name if name in known else active[0]
+    raise UnknownView(
+        f"{name} is neither an applied version nor a view with an active one; applied are {', '.join(known) or 'none'}"
+    )
+
+
+def read_catalog(conn: psycopg.Connection[Any], name: str | None = None) -> CatalogReport:
     """Views and their features; `name`: a view with all its versions, or one version. Raises LookupError."""
     rows = conn.execute(
         "select v.view_id, v.status, v.entity, e.join_keys, v.ttl, v.description, v.owner, v.tags, v.applied_at, v.applied_by, "

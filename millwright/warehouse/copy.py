@@ -58,7 +58,8 @@ def arrow_reader(conn: psycopg.Connection[Any]) -> Iterator[ArrowReader]:
     They run on a second connection to the same server under the exported snapshot: rows that `conn` itself wrote
     in this transaction are not seen. Raises psycopg.Error when `conn` is not in such a transaction.
     """
-    from adbc_driver_postgresql import dbapi
+    import adbc_driver_manager as adbc
+    import adbc_driver_postgresql
 
     row = conn.execute("select pg_export_snapshot(), current_setting('transaction_isolation')").fetchone()
     assert row is not None
@@ -67,24 +68,45 @@ def arrow_reader(conn: psycopg.Connection[Any]) -> Iterator[ArrowReader]:
     info = conn.info
     parameters: dict[str, Any] = {**info.get_parameters(), "password": info.password, "connect_timeout": 10}
     dsn = make_conninfo(**parameters)
-    with dbapi.connect(dsn) as second, second.cursor() as cursor:
-        cursor.execute("set transaction isolation level repeatable read, read only")
-        cursor.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(row[0])).as_string(None))
-        yield ArrowReader(cursor)
+    with adbc_driver_postgresql.connect(dsn) as database, adbc.AdbcConnection(database) as second:
+        second.set_autocommit(False)
+        reader = ArrowReader(second)
+        reader.run(sql.SQL("set transaction isolation level repeatable read, read only"))
+        reader.run(sql.SQL("set transaction snapshot {}").format(sql.Literal(row[0])))
+        yield reader
 
 
 class ArrowReader:
-    """Runs composed queries and returns Arrow."""
+    """Runs composed queries and returns Arrow. Not by way of ADBC's dbapi module, which imports pandas."""
 
-    def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def run(self, statement: sql.Composable) -> None:
+        """A statement without rows."""
+        import adbc_driver_manager as adbc
+
+        with adbc.AdbcStatement(self._connection) as prepared:
+            prepared.set_sql_query(statement.as_string(None))
+            prepared.execute_update()
 
     def fetch(self, query: sql.Composable) -> pa.Table:
         """The rows of `query` as an Arrow table; timestamps are timestamp[us, UTC]."""
-        self._cursor.execute(query.as_string(None))
-        return self._cursor.fetch_arrow_table()
+        with self._rows(query) as reader:
+            return reader.read_all()
 
     def batches(self, query: sql.Composable) -> Iterator[pa.RecordBatch]:
         """The rows of `query` as they come, a few MB at a time: bounded memory."""
-        self._cursor.execute(query.as_string(None))
-        yield from self._cursor.fetch_record_batch()
+        with self._rows(query) as reader:
+            yield from reader
+
+    @contextmanager
+    def _rows(self, query: sql.Composable) -> Iterator[pa.RecordBatchReader]:
+        import adbc_driver_manager as adbc
+        import pyarrow as pa
+
+        with adbc.AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(query.as_string(None))
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:
+                yield reader

@@ -38,13 +38,17 @@ def _view() -> FeatureView:
 def _config(kind: str, url: str, database: int) -> RepoConfig:
     host, password = url.removeprefix("redis://:").split("@")[1].split("/")[0], url.removeprefix("redis://:").split("@")[0]
     online = {"type": kind, "connection_string": f"{host},db={database},password={password}"}
-    return RepoConfig(project="proj", provider="local", registry="none.db", online_store=online, entity_key_serialization_version=3)
+    return RepoConfig(
+        project="proj", provider="local", registry="none.db", online_store=online, entity_key_serialization_version=3
+    )
 
 
 def _feast_rows() -> list[tuple[EntityKey, dict[str, Value], datetime, None]]:
     rows = []
     for index in range(ROWS):
-        key = EntityKey(join_keys=["zone", "line"], entity_values=[Value(string_val=f"zone {index}é"), Value(int64_val=index - 3)])
+        key = EntityKey(
+            join_keys=["zone", "line"], entity_values=[Value(string_val=f"zone {index}é"), Value(int64_val=index - 3)]
+        )
         rows.append((key, {kind: messages[index % len(messages)] for kind, (_, _, messages) in CASES.items()}, EVENT, None))
     return rows
 
@@ -63,7 +67,7 @@ def _columnar(client: redis.Redis) -> None:
 
 def _contents(url: str, database: int) -> dict[bytes, dict[bytes, bytes]]:
     with redis.Redis.from_url(url, db=database) as client:
-        found: Any = {key: client.hgetall(key) for key in client.keys()}
+        found: Any = {key: client.hgetall(key) for key in client.scan_iter()}
     return found
 
 

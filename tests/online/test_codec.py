@@ -95,7 +95,9 @@ def test_fields_are_feasts() -> None:
     assert codec.field("machine_vitals_v1", "temperature_last") == _mmh3("machine_vitals_v1:temperature_last")
 
 
-@pytest.mark.parametrize("data", [b"\x29", b"\x29\x00", b"\xff" * 11, b"\x12\x05ab", b"\x12\x01\xff", b"\x0b", b"hello", b"\x20\x00\x20\x00"])
+@pytest.mark.parametrize(
+    "data", [b"\x29", b"\x29\x00", b"\xff" * 11, b"\x12\x05ab", b"\x12\x01\xff", b"\x0b", b"hello", b"\x20\x00\x20\x00"]
+)
 def test_what_is_no_value_is_undecodable(data: bytes) -> None:
     with pytest.raises(codec.Undecodable):
         codec.decode_value(data)

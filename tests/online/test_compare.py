@@ -1,0 +1,73 @@
+"""Every difference between Postgres and Redis is found and named by its cause."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from millwright.compare import Comparison, compare_online
+from millwright.online import codec
+from tests.online.conftest import NOON, Online
+
+HOUR = timedelta(hours=1)
+MACHINES = [f"press-{index}" for index in range(6)]
+
+
+def compare(online: Online, **options: Any) -> Comparison:
+    return compare_online(online.conn, online.redis, online.definitions, online.view, project="millwright", **options)
+
+
+def key(machine: str, project: str = "millwright") -> bytes:
+    return codec.encode_key(project, {"machine_id": "string"}, {"machine_id": machine})
+
+
+@pytest.fixture
+def filled(online: Online) -> Online:
+    for machine in MACHINES:
+        online.history.put([machine], NOON, temperature_last=1.0)
+    online.publish()
+    return online
+
+
+def test_after_a_publish_all_is_equal(filled: Online) -> None:
+    for found in (compare(filled), compare(filled, sample=100)):
+        assert found.same
+        assert (found.entities, found.equal, found.first_differences) == (6, 6, [])
+    assert compare(filled, sample=2).equal == 2
+
+
+def test_every_cause_has_its_name(filled: Online) -> None:
+    redis = filled.redis
+    redis.delete(key("press-0"))
+    redis.hset(key("press-1"), codec.field("machine_vitals_v1", "temperature_last"), b"\x29" + bytes(8))
+    redis.hset(key("press-2"), codec.field("machine_vitals_v1", "temperature_last"), b"\x29")
+    filled.history.put(["press-3"], NOON + HOUR, temperature_last=2.0)
+    filled.history.retract(["press-4"], NOON)
+    filled.history.put(["press-4"], NOON - HOUR, temperature_last=2.0)
+    filled.history.retract(["press-5"], NOON)
+    redis.copy(key("press-5"), key("never seen"))
+    redis.copy(key("press-5"), key("another project's", "xmillwright"))
+    found = compare(filled)
+    assert not found.same
+    counts = {name: getattr(found, name) for name in ("missing", "different", "undecodable", "older", "newer", "extra", "equal")}
+    assert counts == {"missing": 1, "different": 1, "undecodable": 1, "older": 1, "newer": 1, "extra": 2, "equal": 0}
+    named = {difference.entity["machine_id"]: difference for difference in found.first_differences}
+    assert named["press-1"].postgres == {"temperature_last": 1.0}
+    assert named["press-1"].redis == {"temperature_last": 0.0}
+    assert (named["press-3"].postgres_event, named["press-3"].redis_event) == (NOON + HOUR, NOON)
+    assert named["never seen"].cause == "extra"
+    assert compare(filled, sample=100).extra == 1, "a sample does not scan Redis"
+
+
+def test_flushall_shows_and_a_publish_mends_it(filled: Online) -> None:
+    filled.redis.flushall()
+    assert compare(filled).missing == 6
+    filled.publish()
+    assert compare(filled).same
+
+
+def test_a_view_without_rows_is_equal(online: Online) -> None:
+    assert compare(online).same
+    assert compare(online, sample=10).same
