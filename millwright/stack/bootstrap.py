@@ -6,7 +6,6 @@ Belongs here: roles, their passwords, databases and owners. Does not: schemas, t
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import psycopg.conninfo
 from psycopg import sql
 
 from millwright.settings import Settings
+from millwright.warehouse.migrate import migrate
 
 OWNER = "millwright_owner"
 APP = "millwright_app"
@@ -68,7 +68,7 @@ def main() -> None:
     password = arguments.password_file.read_text(encoding="utf-8").strip()
     superuser = psycopg.conninfo.make_conninfo(urls[0], user=arguments.superuser, password=password, dbname="postgres")
     ensure_platform(superuser, urls)
-    importlib.import_module("millwright.warehouse.migrate").migrate(urls[0])
+    migrate(urls[0])
 
 
 if __name__ == "__main__":

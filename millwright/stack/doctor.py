@@ -125,7 +125,7 @@ def _files(stack: Stack) -> Iterator[Check]:
             name="permissions",
             result="error",
             found=f"others can read {path}",
-            advice=f"chmod 600 '{path}'; if others use this machine, docs/operations.md says how to change passwords.",
+            advice=f"chmod 600 '{path}'",
         )
     if not loose:
         yield Check(name="permissions", result="ok", found="files with passwords are readable by their owner alone")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -55,6 +56,12 @@ class State:
             raise ServerError(f"{folder} belongs to another user: remove it, or set TMPDIR to a folder of yours.")
         folder.chmod(0o700)
         return folder
+
+    def forget_run(self) -> None:
+        """Remove the socket's folder where it is a temporary one; the supervisor must have ended."""
+        if self.home not in self.run.parents:
+            shutil.rmtree(self.run, ignore_errors=True)
+        self.__dict__.pop("run", None)
 
     @cached_property
     def passwords(self) -> dict[str, str]:

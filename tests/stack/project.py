@@ -39,7 +39,8 @@ class Project:
         self.home = folder / ".millwright"
         self.definitions = folder / "platform_assets" / "definitions.py"
         self.definitions.parent.mkdir(parents=True)
-        (self.definitions.parent / "__init__.py").touch()
+        # Only the definitions are the test's own; the runner and the launcher are the shipped ones.
+        (self.definitions.parent / "__init__.py").write_text(f"__path__.append({str(ROOT / 'platform_assets')!r})\n")
         self.definitions.write_text(DEFINITIONS)
         for name in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(ROOT / name, folder / name)
