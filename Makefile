@@ -23,12 +23,12 @@ $(BIN)/.complete: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11, 3.12 or 3.13 is needed and was not found; name it with: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
-		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt && \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
 		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
 		test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv && \
-		$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt && \
+		$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
 		$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	fi
 	@touch $@

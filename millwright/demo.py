@@ -149,7 +149,9 @@ def _settled(platform: Platform, batch_id: int) -> Receipt:
     _until(
         lambda: (
             not stale_views(platform.conn, platform.definitions)
-            and not unpublished_views(platform.conn, platform.redis, platform.definitions)
+            and not unpublished_views(
+                platform.conn, platform.redis, platform.definitions, project=platform.settings.feast_project
+            )
         ),
         "features were not refreshed and published: see the run in the Dagster UI",
     )
@@ -225,7 +227,8 @@ def _kafka(platform: Platform) -> Figures:
 
 
 def _ensure_topic(bootstrap: str) -> None:
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
 
     admin = AdminClient({"bootstrap.servers": bootstrap})
     if TOPIC not in admin.list_topics(timeout=10).topics:

@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     code_server_host: str = Field(default="127.0.0.1", description="Host of the Dagster code server, as workspace.yaml asks.")
     code_server_port: int | None = Field(default=None, description="Port of the Dagster code server (gRPC).")
 
-    feast_project: str = Field(default="millwright", description="Feast project: prefix of what is kept in Redis and the registry.")
+    feast_project: str = Field(
+        default="millwright", description="Feast project: prefix of what is kept in Redis and the registry."
+    )
 
     first_day: date = Field(default=date(2010, 1, 1), description="First daily partition; older rows are quarantined.")
     max_future: timedelta = Field(default=timedelta(hours=1), description="Rows further ahead of the clock are quarantined.")

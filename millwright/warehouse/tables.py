@@ -67,7 +67,8 @@ def key_column(name: str) -> str:
 def create_view_tables(owner_conn: psycopg.Connection[Any], definitions: Definitions, view: FeatureView) -> None:
     """Make a view's history, current rows, tiles and state row where they are missing; in one transaction, idempotent.
 
-    `owner_conn`: role owner. Comments follow the definitions. A missing tile table is made empty and marked as not to be believed.
+    `owner_conn`: role owner. Comments follow the definitions. A missing tile table is made
+    empty and marked as not to be believed.
     """
     tables = ViewTables(definitions, view)
     with owner_conn.transaction():
