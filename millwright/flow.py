@@ -67,7 +67,8 @@ def catch_up(platform: Platform) -> Iterator[Step]:
     held: set[str] = set()
     for view_id in stale_views(platform.conn, platform.definitions):
         yield from _refreshed(platform, platform.definitions.feature_views[view_id], None, held)
-    for view_id in unpublished_views(platform.conn, platform.redis, platform.definitions):
+    project = platform.settings.feast_project
+    for view_id in unpublished_views(platform.conn, platform.redis, platform.definitions, project=project):
         if view_id not in held:
             yield from _published(platform, platform.definitions.feature_views[view_id], None)
 

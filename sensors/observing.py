@@ -86,7 +86,7 @@ def due_work(
     from millwright.online.publish import unpublished_views
 
     try:
-        unpublished = unpublished_views(conn, client, definitions)
+        unpublished = unpublished_views(conn, client, definitions, project=settings.feast_project)
     except redis.RedisError as error:
         return [], [f"Redis does not answer ({error}): features are published once it does."]
     stale = [f"refresh {view_id}" for view_id in stale_views(conn, definitions)]

@@ -97,7 +97,7 @@ def publish(
 
 
 def unpublished_views(
-    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, *, project: str = "millwright"
+    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, *, project: str
 ) -> list[str]:
     """Ids of the views that are active or deprecated and have rows newer than this Redis has seen."""
     published = conn.execute(

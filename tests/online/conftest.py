@@ -36,7 +36,7 @@ class Online:
         return publish(self.conn, self.redis, self.definitions, self.view, project="millwright", **options)
 
     def unpublished(self) -> list[str]:
-        return unpublished_views(self.conn, self.redis, self.definitions)
+        return unpublished_views(self.conn, self.redis, self.definitions, project="millwright")
 
     def value(self, machine: str, feature: str = "temperature_last", now: datetime = NOON) -> FeatureValue:
         reference = f"machine_vitals:{feature}"

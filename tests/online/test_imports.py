@@ -40,7 +40,7 @@ from millwright.settings import Settings
 with open_platform(Settings()) as found:
     view = found.definitions.feature_views["machine_vitals_v1"]
     stores = found.conn, found.redis, found.definitions
-    assert unpublished_views(*stores) == [view.id]
+    assert unpublished_views(*stores, project="millwright") == [view.id]
     report = publish(*stores, view, project="millwright")
     assert report.written == 1 and report.removed == 0
     report.model_dump_json()
