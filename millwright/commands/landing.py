@@ -159,7 +159,7 @@ def _quarantine_text(found: Any) -> Any:
         return f"Batch {found.batch_id} has no rows in quarantine."
     lines = []
     for row in found.rows:
-        reasons = "; ".join(": ".join(filter(None, (e["column"], e["code"], e["message"]))) for e in row.errors)
+        reasons = "; ".join(": ".join(filter(None, (e.column, e.code, e.message))) for e in row.errors)
         lines.append(f"{row.position}: {reasons}\n    {row.original[:200]}")
     more = f"\n… and {found.total - len(found.rows):,} more: add -o errors.csv." if found.total > len(found.rows) else ""
     from rich.text import Text

@@ -30,6 +30,10 @@ _SAMPLE = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _MEND = "Save it again as `CSV UTF-8`, or convert it: iconv -f {encoding} -t UTF-8 FILE > NEW."
+_LONE_CR = (
+    "Line {line} has a carriage return without a newline (old Macintosh line ends). Nothing was loaded. "
+    "Convert it: tr '\\r' '\\n' < FILE > NEW."
+)
 _READ = sql.SQL(
     "select * from read_csv({path}, header=false, auto_detect=false, columns={{{columns}}}, delim={delimiter},"
     " quote='\"', escape='\"', comment='', new_line='\\n', force_not_null=[{names}], nullstr='',"
@@ -234,10 +238,7 @@ def _check(data: bytes, line: int, records: Records) -> None:
     if data.count(13) != data.count(b"\r\n"):
         for start, end in zip(records.starts.tolist(), records.ends.tolist(), strict=True):
             if data.find(b"\r", start, end) >= 0 and re.search(rb"\r(?!\n)", re.sub(rb'"(?:[^"]|"")*"', b"", data[start:end])):
-                raise Refused(
-                    f"Line {line + data.count(10, 0, start)} has a carriage return without a newline (old Macintosh line ends). "
-                    "Nothing was loaded. Convert it: tr '\\r' '\\n' < FILE > NEW."
-                )
+                raise Refused(_LONE_CR.format(line=line + data.count(10, 0, start)))
 
 
 def _sniff(sample: bytes) -> str:
@@ -261,6 +262,8 @@ def _header(sample: bytes, delimiter: str) -> list[str]:
     if not records.starts.size:
         raise Refused("The file has only blank lines. Nothing was loaded; export it again, with a header and rows.")
     text = sample[int(records.starts[0]) : int(records.ends[0])]
+    if b"\r" in text:
+        raise Refused(_LONE_CR.format(line=int(records.lines[0]) + 1))
     try:
         names = [name.strip() for name in next(csv.reader([text.decode("utf-8")], delimiter=delimiter))]
     except (UnicodeDecodeError, csv.Error) as error:

@@ -13,8 +13,16 @@ import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from millwright.landing import batches
-from millwright.landing.rows import CellError
 from millwright.warehouse import ledger
+
+
+class CellReason(BaseModel):
+    """Why a cell could not land; without a column it is the whole row."""
+
+    model_config = ConfigDict(frozen=True)
+    column: str
+    code: str
+    message: str
 
 
 class QuarantinedRow(BaseModel):
@@ -23,7 +31,7 @@ class QuarantinedRow(BaseModel):
     model_config = ConfigDict(frozen=True)
     position: int
     original: str
-    errors: list[CellError]
+    errors: list[CellReason]
     repaired_by: int | None
 
 
@@ -53,7 +61,7 @@ def quarantined(conn: psycopg.Connection[Any], batch_id: int, limit: int | None 
     for position, original, errors, repaired_by in ledger.quarantined(conn, batch_id):
         total += 1
         if limit is None or total <= limit:
-            told = [CellError(column=e["column"], code=e["code"], message=e["message"]) for e in errors]
+            told = [CellReason.model_validate(error) for error in errors]
             rows.append(QuarantinedRow(position=position, original=_text(original), errors=told, repaired_by=repaired_by))
     return Quarantined(batch_id=batch_id, total=total, rows=rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from millwright.definitions import Dataset, Definitions, Entity, Reading
 from millwright.landing.batches import Receipt
@@ -18,6 +20,7 @@ from millwright.landing.load import land
 from millwright.landing.receive import Delivery, Received, receive
 from millwright.settings import Settings
 from millwright.stack import bootstrap
+from millwright.stack.postgres import Postgres
 from millwright.warehouse.connect import connect
 from millwright.warehouse.migrate import migrate
 from tests import servers
@@ -80,8 +83,17 @@ class Plant:
 
     def state(self) -> str:
         """Everything that a landing may change, as one text."""
-        tables = ("landing.quarantine", "landing.met", "warehouse.series", "warehouse.measurements", "warehouse.measurements_history", "warehouse.changes")
-        queries = {table: f"select coalesce(jsonb_agg(to_jsonb(t) order by to_jsonb(t)), '[]') from {table} t" for table in tables}
+        tables = (
+            "landing.quarantine",
+            "landing.met",
+            "warehouse.series",
+            "warehouse.measurements",
+            "warehouse.measurements_history",
+            "warehouse.changes",
+        )
+        queries = {
+            table: f"select coalesce(jsonb_agg(to_jsonb(t) order by to_jsonb(t)), '[]') from {table} t" for table in tables
+        }
         return json.dumps({table: self.rows(query)[0][0] for table, query in queries.items()})
 
 
@@ -91,11 +103,24 @@ def counts(receipt: Receipt) -> tuple[int, int, int, int, int]:
     return receipt.received, receipt.loaded, receipt.corrected, receipt.duplicate, receipt.quarantined
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres_server: Postgres) -> str:
+    """Name of a migrated database that others are copied from."""
+    bootstrap.ensure_database(postgres_server.url(), "landing_template", bootstrap.OWNER)
+    migrate(servers.as_role(postgres_server.url("landing_template"), bootstrap.OWNER))
+    return "landing_template"
+
+
 @pytest.fixture
-def app_url(database: str) -> str:
-    """The role app on a migrated database."""
-    migrate(servers.as_role(database, bootstrap.OWNER))
-    return servers.as_role(database, bootstrap.APP)
+def app_url(postgres_server: Postgres, migrated: str) -> Iterator[str]:
+    """The role app on a migrated database of its own."""
+    name = f"landing_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url(), autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("create database {} template {} owner {}").format(*map(sql.Identifier, (name, migrated, bootstrap.OWNER)))
+        )
+        yield servers.as_role(postgres_server.url(name), bootstrap.APP)
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

@@ -18,11 +18,16 @@ CELL = st.text(st.sampled_from('ab ,;"\n\r'), max_size=6)
 def lines_of(data: bytes, delimiter: str = ",") -> list[tuple[int, bytes]]:
     found, used, _ = split(data, delimiter, last=True)
     assert used == len(data)
-    return [(1 + line, data[start:end]) for line, start, end in zip(found.lines.tolist(), found.starts.tolist(), found.ends.tolist(), strict=True)]
+    return [
+        (1 + line, data[start:end])
+        for line, start, end in zip(found.lines.tolist(), found.starts.tolist(), found.ends.tolist(), strict=True)
+    ]
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(CELL, min_size=2, max_size=3), max_size=6), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans())
+@given(
+    st.lists(st.lists(CELL, min_size=2, max_size=3), max_size=6), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans()
+)
 def test_what_a_writer_quotes_is_split_where_it_wrote_it(rows: list[list[str]], end: str, ended: bool, all_quoted: bool) -> None:
     if not all_quoted:  # Python's writer leaves a lone carriage return unquoted
         rows = [[cell.replace("\r", "") for cell in row] for row in rows]
@@ -51,7 +56,9 @@ def test_blocks_do_not_change_the_records(rows: list[list[str]], size: int) -> N
         more, at = data[at : at + size], at + size
         block, last = carry + more, at >= len(data)
         part, used, newlines = split(block, ",", last=last)
-        found += [(line + n, block[s:e]) for n, s, e in zip(part.lines.tolist(), part.starts.tolist(), part.ends.tolist(), strict=True)]
+        found += [
+            (line + n, block[s:e]) for n, s, e in zip(part.lines.tolist(), part.starts.tolist(), part.ends.tolist(), strict=True)
+        ]
         carry, line = block[used:], line + newlines
         if last:
             break

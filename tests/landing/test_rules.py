@@ -27,7 +27,9 @@ def check(tmp_path: Path) -> Iterator:
     opened: list[Rules] = []
 
     def run(columns: dict[str, list[str]], **delivery) -> Typed:
-        rules = Rules(Settings(project=tmp_path), DEFINITIONS, DEFINITIONS.datasets["fleet"], Delivery(**delivery), now=NOW, fixed=True)
+        rules = Rules(
+            Settings(project=tmp_path), DEFINITIONS, DEFINITIONS.datasets["fleet"], Delivery(**delivery), now=NOW, fixed=True
+        )
         opened.append(rules)
         rows = len(next(iter(columns.values())))
         cells = {name: Cells(pa.array(values, pa.string())) for name, values in columns.items()}
@@ -141,7 +143,12 @@ def test_every_failing_cell_of_a_row_is_listed_and_other_rows_are_untouched(chec
             "vibration": ["-1", "", ""],
         }
     )
-    assert sorted(codes(typed)) == ["machine_id:required", "temperature:not_a_number", "timestamp:not_a_timestamp", "vibration:out_of_range"]
+    assert sorted(codes(typed)) == [
+        "machine_id:required",
+        "temperature:not_a_number",
+        "timestamp:not_a_timestamp",
+        "vibration:out_of_range",
+    ]
     assert codes(typed, 2) == [":no_readings"]
     assert typed.good.tolist() == [1]
     assert typed.readings.to_pylist() == ['{"temperature":1}']
@@ -165,7 +172,14 @@ def test_json_types_bind(tmp_path: Path) -> None:
     rules = Rules(Settings(project=tmp_path), DEFINITIONS, DEFINITIONS.datasets["fleet"], Delivery(), now=NOW, fixed=False)
     typed = rules.apply(block)
     rules.close()
-    assert json.loads(typed.readings[0].as_py()) == {"temperature": 1.5, "cycles": 3, "running": True, "status": "7", "note": "7", "speed": 7}
+    assert json.loads(typed.readings[0].as_py()) == {
+        "temperature": 1.5,
+        "cycles": 3,
+        "running": True,
+        "status": "7",
+        "note": "7",
+        "speed": 7,
+    }
     assert [sorted(codes(typed, row)) for row in range(1, len(messages))] == [
         ["temperature:wrong_type"],
         ["cycles:not_an_integer"],

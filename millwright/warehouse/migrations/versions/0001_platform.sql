@@ -76,7 +76,7 @@ create table landing.batches (
     end),
   constraint every_row_accounted_for check (
     state not in ('landed', 'undone')
-    or (received is not null and received = loaded + corrected + deleted + duplicate + quarantined)),
+    or (received = loaded + corrected + deleted + duplicate + quarantined) is true),
   constraint landed_has_a_time check (state not in ('landed', 'undone') or created_timestamp is not null),
   -- int4range on the partition's id, so that plain GiST serves: btree_gist is not everywhere.
   constraint no_offset_twice exclude using gist (
