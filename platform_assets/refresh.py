@@ -21,6 +21,7 @@ from pydantic import Field
 from millwright.definitions import Definitions
 from millwright.settings import Settings
 from platform_assets import checks, keys, partitions, specs
+from platform_assets.light import without_pandas
 from resources import PostgresResource, RedisResource
 from sensors.planner import STEP
 
@@ -89,6 +90,7 @@ def _platform(definitions: Definitions, postgres: PostgresResource, online_store
 
 
 def _run(context: dg.AssetExecutionContext, platform: Any, log: Any, batches: Sequence[int]) -> Iterator[Any]:
+    without_pandas()
     from millwright import flow
 
     context.log.info("Batches to land: %s", ", ".join(map(str, batches)) or "none; catching up")

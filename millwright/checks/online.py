@@ -26,7 +26,7 @@ def check_published(
     def parity() -> Seen:
         found = compare_online(conn, client, definitions, view, project=project, sample=SAMPLE)
         counts = {"equal": found.equal, "missing": found.missing, "extra": found.extra, "older": found.older}
-        counts |= {"newer": found.newer, "different": found.different}
+        counts |= {"newer": found.newer, "different": found.different, "undecodable": found.undecodable}
         unequal = {cause: count for cause, count in counts.items() if count and cause != "equal"}
         return Seen(
             not unequal,

@@ -122,4 +122,7 @@ def test_an_empty_repository_loads(tmp_path: Path):
     (tmp_path / "feature_repo").mkdir()
     definitions = build_definitions(Settings(project=tmp_path))
     dg.Definitions.validate_loadable(definitions)
-    assert {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()} == {"warehouse/measurements", "warehouse/events"}
+    assert {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()} == {
+        "warehouse/measurements",
+        "warehouse/events",
+    }
