@@ -244,7 +244,7 @@ def _check(data: bytes, line: int, records: Records) -> None:
 def _sniff(sample: bytes) -> str:
     """The delimiter that splits most of the first lines into as many cells as the header; a comma when none does."""
     text = sample.decode("utf-8", errors="replace")
-    lines = [line for line in text.splitlines()[:100] if line.strip()]
+    lines = [line for line in text.split("\n")[:100] if line.strip()]
     if len(sample) == _SAMPLE and len(lines) > 1:
         lines.pop()
     best, score = DELIMITERS[0], (0.0, 1)
