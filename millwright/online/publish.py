@@ -96,9 +96,7 @@ def publish(
     return sent.report(store, order)
 
 
-def unpublished_views(
-    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, *, project: str
-) -> list[str]:
+def unpublished_views(conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, *, project: str) -> list[str]:
     """Ids of the views that are active or deprecated and have rows newer than this Redis has seen."""
     published = conn.execute(
         "select view_id from catalog.feature_views where status in ('active', 'deprecated') order by view_id"

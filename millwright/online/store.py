@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import psycopg
 import redis
 from feast import utils
 from feast.infra.online_stores import redis as feast_redis
@@ -22,14 +21,11 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 from redis import asyncio as redis_asyncio
 
-from millwright.online import codec, stores
+from millwright.online import codec, delete, stores
 from millwright.online.write import FeastRow, write_feast_rows
-from millwright.settings import NotConfigured
 from millwright.warehouse import plain_feast
-from millwright.warehouse.connect import connect
 
 log = logging.getLogger(__name__)
-_DELETE_CHUNK = 500
 _TYPE: Literal["millwright.online.store.RedisOnlineStore"] = "millwright.online.store.RedisOnlineStore"
 
 
@@ -181,7 +177,7 @@ class RedisOnlineStore(feast_redis.RedisOnlineStore):
         """Delete the data of views that are gone, except of those that the platform serves (active or deprecated)."""
         if not tables_to_delete or not config.online_store.full_scan_for_deletion:
             return
-        served = _served(config)
+        served = delete.served_views(config.project)
         for table in tables_to_delete:
             if served is None or feast_redis._versioned_fv_name(table, config) in served:
                 log.warning("kept the online data of %s: retire it first (`millwright retire %s`)", table.name, table.name)
@@ -200,20 +196,12 @@ class RedisOnlineStore(feast_redis.RedisOnlineStore):
         """Delete a view's fields from every entity of this project."""
         client = self._get_client(config.online_store)
         name = feast_redis._versioned_fv_name(table, config)
-        fields = [codec.field(name, feature.name) for feature in table.features]
-        fields += [codec.timestamp_field(name), codec.order_field(name)]
-        pipeline = client.pipeline(transaction=False)
-        for key in _keys(client, config.project, table.join_keys):
-            pipeline.hdel(key, *fields)
-            if len(pipeline) >= _DELETE_CHUNK:
-                pipeline.execute()
-        pipeline.execute()
-        client.hdel(stores.state_key(config.project), name)
+        delete.delete_view(client, config.project, table.join_keys, name, [feature.name for feature in table.features])
 
     def delete_entity_values(self, config: Any, join_keys: list[str]) -> None:
         """Delete every entity of this project that has these join keys."""
         client = self._get_client(config.online_store)
-        for key in list(_keys(client, config.project, join_keys)):
+        for key in delete.entity_keys(client, config.project, join_keys):
             client.delete(key)
 
 
@@ -249,31 +237,3 @@ def _decode(reply: Sequence[bytes | None], expires: float | None) -> tuple[Any, 
         else:
             found.append((Value.FromString(data), FieldStatus.PRESENT if data else FieldStatus.NULL_VALUE))
     return stamp, found
-
-
-def _keys(client: Any, project: str, join_keys: Sequence[str]) -> Iterator[bytes]:
-    """Keys of this project's entities: split exactly, since a project's name may end with another's."""
-    names, ours = tuple(sorted(join_keys)), project.encode()
-    for key in client.scan_iter(match=codec.scan_pattern(names), count=1000):
-        if codec.split_key(key) == (names, ours):
-            yield key
-
-
-def _served(config: Any) -> set[str] | None:
-    """Ids of active and deprecated views; empty without a platform, None when its catalog cannot be asked."""
-    settings = plain_feast.nearest_settings()
-    try:
-        url = settings.require("postgres_url")
-    except NotConfigured:
-        return set()
-    if settings.feast_project != config.project:
-        return set()
-    try:
-        with connect(url, autocommit=True) as conn:
-            rows = conn.execute("select view_id from catalog.feature_views where status in ('active', 'deprecated')").fetchall()
-    except psycopg.errors.UndefinedTable:
-        return set()
-    except psycopg.Error as error:
-        log.warning("the platform's catalog does not answer: %s", error)
-        return None
-    return {row[0] for row in rows}

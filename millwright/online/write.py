@@ -18,78 +18,13 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 from redis.exceptions import NoScriptError
 
-from millwright.online import codec, wire
+from millwright.online import codec, scripts, wire
 
 # Commands sent before their replies are read. A reader's latency grows with it: 1.45 × at 20, 8.5 × at 1,000.
 IN_FLIGHT = 40
 
 Client = redis.Redis | RedisCluster
 OLDER, WRITTEN, EQUAL, REMOVED = 0, 1, 2, 3
-
-_COMPARE = """
-local stored = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '')
-local order = tonumber(ARGV[2])
-if stored and stored > order then return 0 end
-"""
-# ARGV: order field, order, then name and value of each field.
-_WRITE = (
-    _COMPARE
-    + """
-redis.call('HSET', KEYS[1], unpack(ARGV))
-if stored == order then return 2 end
-return 1
-"""
-)
-# ARGV: order field, order, then the names of the view's fields. The order stays: an older snapshot must not bring the row back.
-_REMOVE = (
-    _COMPARE
-    + """
-local gone = redis.call('HDEL', KEYS[1], unpack(ARGV, 3))
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if gone > 0 then return 3 end
-return 2
-"""
-)
-# Rows of Feast's own interface. ARGV: order field, created ('' when not given), event seconds, event nanos, expiry in seconds
-# ('' for none), '1' to write whatever is there; then _ts field and value, then name and value of each feature.
-# Created times compare with the order; where one side has none, event times do. A varint of ten bytes is negative.
-_FEAST = """
-local function parts(data)
-  local found, position = {0, 0}, 1
-  while position <= #data do
-    local number = (string.byte(data, position) - string.byte(data, position) % 8) / 8
-    local groups = {}
-    repeat
-      position = position + 1
-      local byte = string.byte(data, position)
-      groups[#groups + 1] = byte % 128
-    until byte < 128
-    position = position + 1
-    local value, scale = 0, 1
-    for index = 1, math.min(#groups, 9) do
-      value = value + (#groups == 10 and 127 - groups[index] or groups[index]) * scale
-      scale = scale * 128
-    end
-    found[number] = #groups == 10 and -value - 1 or value
-  end
-  return found
-end
-local order = tonumber(ARGV[2])
-if ARGV[6] ~= '1' then
-  local stored = redis.call('HMGET', KEYS[1], ARGV[1], ARGV[7])
-  local before = tonumber(stored[1] or '')
-  if order and before and order < before then return 0 end
-  if stored[2] and not (order and before and order > before) then
-    local event = parts(stored[2])
-    local seconds, nanos = tonumber(ARGV[3]), tonumber(ARGV[4])
-    if seconds < event[1] or (seconds == event[1] and nanos < event[2]) then return 0 end
-  end
-end
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-if order then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-if ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
-return 1
-"""
 
 
 @dataclass(frozen=True)
@@ -134,12 +69,12 @@ def write_rows(
     arguments: list[wire.Piece] = [codec.order_field(view_id), str(order).encode()]
     for name, values in fields:
         arguments.extend((name, values))
-    return _run(client, _WRITE, keys, arguments)
+    return _run(client, scripts.WRITE, keys, arguments)
 
 
 def remove_rows(client: Client, view_id: str, keys: pa.BinaryArray, fields: Sequence[bytes], order: int) -> Written:
     """Delete `fields` of each key unless a newer snapshot than `order` was there; the order stays."""
-    return _run(client, _REMOVE, keys, [codec.order_field(view_id), str(order).encode(), *fields])
+    return _run(client, scripts.REMOVE, keys, [codec.order_field(view_id), str(order).encode(), *fields])
 
 
 def write_feast_rows(
@@ -155,8 +90,8 @@ def write_feast_rows(
         ]
         head += [b"" if not expire else b"%d" % expire, b"1" if always else b"", codec.timestamp_field(view_id), row.event_bytes]
         pairs = [part for pair in row.values.items() for part in pair]
-        commands.append(_packed([b"EVALSHA", _sha(_FEAST), b"1", row.key, *head, *pairs]))
-    return _send(client, _FEAST, [row.key for row in rows], wire.binary(commands))
+        commands.append(_packed([b"EVALSHA", _sha(scripts.FEAST), b"1", row.key, *head, *pairs]))
+    return _send(client, scripts.FEAST, [row.key for row in rows], wire.binary(commands))
 
 
 def _run(client: Client, script: str, keys: pa.BinaryArray, arguments: Sequence[wire.Piece]) -> Written:

@@ -34,8 +34,9 @@ def repository_objects(feature_repo: Path) -> list[Any]:
     """Feast's objects for a repository, as `apply` registers them; statuses come from the nearest project's catalog."""
     settings = nearest_settings()
     definitions = load(feature_repo)
-    url = next(field for field in ("postgres_url", "postgres_owner_url", "postgres_reader_url") if getattr(settings, field))
-    with connect(settings.require(url), autocommit=True) as conn:
+    roles = ("postgres_url", "postgres_owner_url", "postgres_reader_url")
+    role = next((field for field in roles if getattr(settings, field)), roles[0])
+    with connect(settings.require(role), autocommit=True) as conn:
         return build(registered(definitions, conn))
 
 

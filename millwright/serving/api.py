@@ -1,7 +1,7 @@
 """The API: `uvicorn --factory millwright.serving.api:create_app`.
 
-Belongs here: routes, and every error as a status with a body that says what and where.
-Does not: reading Redis (online/read.py), keys (keys.py), Feast: its feature server's contract is spoken without it.
+Belongs here: routes. Does not: reading Redis (online/read.py), keys (keys.py), errors (problems.py).
+Feast is not imported: its feature server's contract (contract.py) is spoken without it.
 """
 
 from __future__ import annotations
@@ -10,75 +10,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import psycopg
-import redis
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from millwright.online.codec import Undecodable
-from millwright.online.read import BadEntity, FeatureValue, read
-from millwright.online.served import UnknownFeature, Wanted
+from millwright.online.read import FeatureValue, read
+from millwright.online.served import Wanted
+from millwright.serving import problems
+from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest
 from millwright.serving.limits import BodyCap
+from millwright.serving.problems import Problem, Refused
 from millwright.serving.state import State
 from millwright.settings import Settings
 
 MAX_BODY_BYTES = 1024**2
 MAX_VALUES = 100_000
-
-
-class OnlineFeaturesRequest(BaseModel):
-    """Feast's request: columns of join keys, and either references `view:feature` or a feature service.
-
-    A view is a version (`machine_vitals_v1`) or a name, which means its active version; a feature service is a view's name.
-    """
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    entities: dict[str, list[Any]] = Field(min_length=1)
-    features: list[str] = []
-    feature_service: str | None = None
-    full_feature_names: bool = False
-
-
-class Metadata(BaseModel):
-    """Names of the results, in their order."""
-
-    feature_names: list[str]
-
-
-class Vector(BaseModel):
-    """One feature over all entities. Statuses: PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE; times are RFC 3339."""
-
-    values: list[Any]
-    statuses: list[str]
-    event_timestamps: list[str]
-
-
-class OnlineFeaturesAnswer(BaseModel):
-    """Feast's response: the join keys come first among the results."""
-
-    metadata: Metadata
-    results: list[Vector]
-
-
-class Problem(BaseModel):
-    """What was wrong and where."""
-
-    error: str
-    message: str
-
-
-class Refused(Exception):
-    """A request that is answered with `status` and a Problem."""
-
-    def __init__(self, status: int, error: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.error = status, error
-
 
 _bearer = HTTPBearer(auto_error=False, description="A key from `millwright keys create`.")
 router = APIRouter()
@@ -98,14 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.platform = state
     app.include_router(router)
     app.add_middleware(BodyCap, limit=MAX_BODY_BYTES)
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(UnknownFeature, _unknown)
-    app.add_exception_handler(BadEntity, _entity)
-    app.add_exception_handler(Undecodable, _undecodable)
-    app.add_exception_handler(redis.RedisError, _redis)
-    app.add_exception_handler(psycopg.Error, _postgres)
+    problems.install(app)
     return app
 
 
@@ -198,44 +137,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-def _problem(status: int, error: str, message: str) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": error, "message": message}, status, headers=headers)
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return _problem(error.status, error.error, str(error))
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _problem(error.status_code, str(error.detail).lower().replace(" ", "_"), f"{request.method} {request.url.path}")
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    found = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()[:10]]
-    return _problem(422, "invalid", "; ".join(found))
-
-
-async def _redis(request: Request, error: Exception) -> Response:
-    return _problem(503, "redis_unavailable", f"the online store does not answer ({type(error).__name__}); try again")
-
-
-async def _postgres(request: Request, error: Exception) -> Response:
-    return _problem(503, "postgres_unavailable", f"keys or the catalog cannot be read ({type(error).__name__}); try again")
-
-
-async def _unknown(request: Request, error: Exception) -> Response:
-    return _problem(404, "unknown_feature", str(error))
-
-
-async def _entity(request: Request, error: Exception) -> Response:
-    return _problem(422, "bad_entity", str(error))
-
-
-async def _undecodable(request: Request, error: Exception) -> Response:
-    return _problem(503, "undecodable", f"the online store holds bytes that are no feature ({error}); publish the view again")
