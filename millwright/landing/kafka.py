@@ -122,7 +122,7 @@ class TopicRange:
         try:
             consumer.assign([here])
             while position < self._end:
-                for message in consumer.consume(num_messages=5_000, timeout=0.2):
+                for message in consumer.consume(num_messages=min(5_000, self._end - position), timeout=0.2):
                     heard = time.monotonic()
                     if message.error() is not None and message.error().code() != KafkaError._PARTITION_EOF:
                         raise KafkaException(message.error())
