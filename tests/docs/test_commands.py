@@ -1,0 +1,97 @@
+"""Every command that the pages show is run, in their order, on one platform of its own, as a reader would type it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from millwright.simulation import write_csv
+from millwright.stack.server import free_port
+from tests.docs.test_pages import DOCS, PROJECT, blocks
+
+# What a page shows that another test runs, or that would run this one.
+ELSEWHERE = {"make demo", "make test"}
+DONE_WITH_QUARANTINE = 3
+
+
+def commands(page: Path) -> list[str]:
+    return [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+class Reader:
+    """Somebody with a shell in a project folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in ("dagster.yaml", "workspace.yaml"):
+            shutil.copy(PROJECT / name, folder / name)
+        (folder / "platform_assets").symlink_to(PROJECT / "platform_assets")
+        shutil.copytree(PROJECT / "feature_repo", folder / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILLWRIGHT_", "DAGSTER_"))}
+        self.environment = kept | {
+            "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}",
+            "MILLWRIGHT_WEBSERVER_PORT": str(free_port()),
+            "MILLWRIGHT_API_PORT": str(free_port()),
+        }
+
+    def types(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+
+    def follows(self, page: Path) -> list[str]:
+        """Type all of a page's commands but `down`; returns those that did not end well."""
+        failed = []
+        for command in commands(page):
+            if command in ELSEWHERE or command == "millwright down":
+                continue
+            done = self.types(command)
+            good = {0, DONE_WITH_QUARANTINE} if " upload " in command or " batches" in command else {0}
+            if done.returncode not in good:
+                failed.append(f"{page.name}: {command}: exit {done.returncode}\n{done.stdout[-800:]}\n{done.stderr[-800:]}")
+        return failed
+
+
+@pytest.mark.kafka
+@pytest.mark.xdist_group("stack")
+@pytest.mark.timeout(420)
+def test_the_pages_commands_work_in_order(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    reader = Reader(tmp_path / "project")
+    try:
+        failed = reader.follows(DOCS / "own-csv.md")
+        day = datetime.now(UTC).date() - timedelta(days=1)
+        (file,) = write_csv(reader.folder / "inbox/fleet", day, day, machines=3, interval=600)
+        deadline = time.monotonic() + 60
+        while file.path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not file.path.exists(), "the inbox was not emptied"
+        (view,) = blocks(PROJECT / "README.md", "yaml")
+        name = re.search(r"`(feature_repo/feature_views/\w+\.yaml)`", (PROJECT / "README.md").read_text())
+        assert name is not None
+        (reader.folder / name[1]).write_text(view)
+        failed += reader.follows(PROJECT / "README.md")
+        first = reader.folder / "feature_repo/feature_views/machine_vitals_v1.yaml"
+        first.with_name("machine_vitals_v2.yaml").write_text(first.read_text().replace("version: 1", "version: 2"))
+        for page in ("start.md", "features.md", "definitions.md", "operations.md"):
+            failed += reader.follows(DOCS / page)
+    finally:
+        down = reader.types("millwright down")
+    assert failed == [], "\n\n".join(failed)
+    assert down.returncode == 0, down.stderr
+
+
+def test_no_page_shows_a_command_that_is_not_run():
+    followed = {"own-csv.md", "start.md", "features.md", "definitions.md", "operations.md", "README.md"}
+    others = [page for page in DOCS.glob("*.md") if page.name not in followed and commands(page)]
+    assert others == []
