@@ -52,7 +52,9 @@ def states(report: dict[str, Any]) -> dict[str, str]:
 def test_life_of_a_stack(place: Project) -> None:
     before_any = sockets()
     report = place.json("up", "--detach")
-    assert states(report) == dict.fromkeys(["postgres", "redis", "kafka", "code-server", "runner", "webserver", "daemon", "api"], "healthy")
+    assert states(report) == dict.fromkeys(
+        ["postgres", "redis", "kafka", "code-server", "runner", "webserver", "daemon", "api"], "healthy"
+    )
     assert report["ok"]
     assert report["postgres_connection_limit"] >= 200
     assert 0 < report["redis_memory_bytes"] < report["redis_memory_limit_bytes"]
