@@ -44,13 +44,13 @@ def main() -> None:
     """Write data of a simulated fleet of presses, pumps and motors. All times are UTC."""
 
 
-@main.command("days")
+@main.command("csv")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--from", "first", type=_DAY, required=True, help="First day, YYYY-MM-DD.")
 @click.option("--days", type=click.IntRange(1), default=1, show_default=True, help="Number of days, one file each.")
 @click.option("--defects", type=click.IntRange(0), default=0, show_default=True, help="Defects of every kind put into each file.")
 @_fleet_options
-def _days(folder: Path, first: datetime, days: int, defects: int, machines: int, seed: int, interval: int) -> None:
+def _csv(folder: Path, first: datetime, days: int, defects: int, machines: int, seed: int, interval: int) -> None:
     """Write a CSV a day for the dataset `fleet` into FOLDER."""
     last = first.date() + timedelta(days=days - 1)
     wanted = dict.fromkeys(Defect, defects)
