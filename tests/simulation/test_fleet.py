@@ -170,7 +170,7 @@ def test_command_line_writes_and_explains(tmp_path: Path) -> None:
         )
 
     days = run(
-        "days", str(tmp_path), "--from", "2026-03-01", "--days", "2", "--machines", "2", "--interval", "3600", "--defects", "1"
+        "csv", str(tmp_path), "--from", "2026-03-01", "--days", "2", "--machines", "2", "--interval", "3600", "--defects", "1"
     )
     assert days.returncode == 0, days.stderr
     told = [json.loads(line) for line in days.stdout.splitlines()]
