@@ -78,6 +78,13 @@ def waiting_batches(conn: psycopg.Connection[Any], settings: Settings) -> list[W
     return list(waiting(conn, settings.max_batches_per_run))
 
 
+def given_up(conn: psycopg.Connection[Any]) -> list[str]:
+    """Batches that wait for a person."""
+    from millwright.landing.batches import given_up
+
+    return given_up(conn)
+
+
 def due_work(
     conn: psycopg.Connection[Any], client: redis.Redis, settings: Settings, definitions: Definitions
 ) -> tuple[list[str], list[str]]:

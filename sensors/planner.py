@@ -117,6 +117,7 @@ class Tick:
 
     def _decide(self) -> Decision:
         batches = observing.waiting_batches(self._conn, self._settings)
+        self._problems["ledger"] = observing.given_up(self._conn)
         due, self._problems["stores"] = observing.due_work(self._conn, self._client, self._settings, self._definitions)
         plans = {batch.plan for batch in batches if batch.plan} | ({catch_up_plan(due)} if due else set())
         self._waiting = len(batches) + len(due)

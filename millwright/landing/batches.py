@@ -189,6 +189,19 @@ def waiting(conn: psycopg.Connection[Any], limit: int) -> list[Waiting]:
     ]
 
 
+def given_up(conn: psycopg.Connection[Any]) -> list[str]:
+    """For each batch that is not tried again by itself: what it is, what it holds up, what to do."""
+    told = []
+    for batch in ledger.given_up(conn):
+        line = _line(batch)
+        held = " and holds back what comes after it in its partition" if batch.topic else ""
+        told.append(
+            f"Batch {batch.batch_id} ({line.delivery}) failed {batch.attempts} times{held}: "
+            f"`millwright batches {batch.batch_id}` says why, `millwright replay {batch.batch_id}` tries it again."
+        )
+    return told
+
+
 def assign_plan(conn: psycopg.Connection[Any], batch_ids: Sequence[int], plan: str, attempt: int) -> None:
     """Note which plan took the batches, and which attempt of it."""
     ledger.assign_plan(conn, batch_ids, plan, attempt)

@@ -82,6 +82,11 @@ def newest(conn: psycopg.Connection[Any], limit: int) -> list[Batch]:
     return _batches(conn, f"{_SELECT} order by b.batch_id desc limit %s", (limit,))
 
 
+def given_up(conn: psycopg.Connection[Any]) -> list[Batch]:
+    """Batches that failed so often that they are not tried again by themselves."""
+    return _batches(conn, f"{_SELECT} where b.state = 'failed' and b.attempts >= %s order by b.batch_id", (MAX_ATTEMPTS,))
+
+
 def waiting(conn: psycopg.Connection[Any], limit: int) -> list[Batch]:
     """What should be landed, in order: planned; landing whose run is gone; failed fewer than three times.
 

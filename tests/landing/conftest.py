@@ -65,6 +65,10 @@ class Plant:
         """Receive and land; every receipt adds up (I1) by the model's own check and the database's constraint."""
         return land(self.conn, self.settings, self.definitions, self.receive(content, **delivery).batch_id)
 
+    def again(self, batch_id: int) -> Receipt:
+        """Land a batch that was received before."""
+        return land(self.conn, self.settings, self.definitions, batch_id)
+
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.conn.execute(query, parameters).fetchall()
 
