@@ -98,3 +98,19 @@ def test_a_line_beyond_all_measure_is_refused(tmp_path: Path) -> None:
     path.write_text("a,b\n" + "x" * 6_000_000 + ",1\n")
     with pytest.raises(Refused):
         read(path)
+
+
+def test_a_cell_that_begins_with_a_byte_order_mark_keeps_it_at_every_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The splitter takes a mark off what it reads, and a file is read in blocks."""
+    monkeypatch.setattr("millwright.landing.csv._BLOCK", 64)
+    path = tmp_path / "f.csv"
+    rows = [["\ufeffx", "1", str(number)] for number in range(40)]
+    lines = [",".join(row) for row in rows]
+    lines[20] += ",one too many"
+    path.write_text("\n".join([",".join(HEADER), *lines, ""]), encoding="utf-8")
+    found, positions, rejected, _ = read(path)
+    assert found == rows[:20] + rows[21:]
+    assert positions == [number + 2 for number in range(40) if number != 20]
+    assert [(position, code) for position, _, code in rejected] == [(22, "too_many_cells")]
