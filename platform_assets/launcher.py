@@ -29,25 +29,30 @@ class WarmRunLauncher(DefaultRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Fork the run, or let the code server start it when no runner answers."""
         run = context.dagster_run
+        if pid := self._fork(run):
+            self._instance.add_run_tags(run.run_id, {PROCESS_TAG: identity(pid)})
+            return
+        if PROCESS_TAG in run.tags:  # a retry has the tags of the run that it retries
+            self._instance.add_run_tags(run.run_id, {PROCESS_TAG: ""})
+        super().launch_run(context)
+
+    def _fork(self, run: dg.DagsterRun) -> int | None:
         path = os.environ.get(VARIABLE)
         if not path or run.job_code_origin is None:
-            super().launch_run(context)
-            return
+            return None
         command = ExecuteRunArgs(run.job_code_origin, run.run_id, self._instance.get_ref()).get_command_args()
         try:
             # The command from `api` on: the runner is the interpreter that the origin names.
-            pid = ask(path, {"run": list(command[command.index("api") :])})
+            return ask(path, {"run": list(command[command.index("api") :])})
         except (OSError, ValueError):
-            super().launch_run(context)
-            return
-        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: identity(pid)})
+            return None
 
     def terminate(self, run_id: str) -> bool:
         """Interrupt the run's process; False when it is gone already."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        if PROCESS_TAG not in run.tags:
+        if not run.tags.get(PROCESS_TAG):
             return bool(super().terminate(run_id))
         self._instance.report_run_canceling(run)
         pid = living(run.tags[PROCESS_TAG])
@@ -64,7 +69,7 @@ class WarmRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """FAILED when the run's process has gone; a run that the code server started is watched by it."""
         tag = run.tags.get(PROCESS_TAG)
-        if tag is None or living(tag) is not None:
+        if not tag or living(tag) is not None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"The run's process {tag.split('@')[0]} has gone.")
 

@@ -119,9 +119,11 @@ def _run(arguments: list[str]) -> None:
     """In the child: what `dagster api execute_run` does in a fresh process. Never returns."""
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Dagster marks a run that is interrupted as cancelled
         from dagster._cli import create_dagster_cli
+        from dagster._utils.interrupts import setup_interrupt_handlers
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        setup_interrupt_handlers()  # Dagster marks a run that is interrupted as cancelled
 
         create_dagster_cli().main(arguments, prog_name="dagster", standalone_mode=False)
         code = 0

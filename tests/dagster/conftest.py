@@ -5,7 +5,6 @@ Belongs here: what tests of sensors and of the refresh step share. Does not: the
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +22,6 @@ from millwright.settings import STACK_ENV, Settings
 from platform_assets.definitions import build_definitions
 from sensors.planner import planner
 from tests import platforms
-from tests.stack.project import Project, project
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HEADER = "timestamp,machine_id,sensor_type,temperature"
@@ -123,14 +121,3 @@ def place(tmp_path: Path, database: str, redis_url: str, monkeypatch: pytest.Mon
     with open_platform(settings) as platform:
         definitions = build_definitions(settings, sensors=[planner(platform.definitions, tick_seconds=0)])
         yield Place(settings, platform.conn, platform.redis, definitions)
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The whole platform, up and applied, for the session."""
-    folder = tmp_path_factory.mktemp("stack")
-    with project(folder / "project") as made:
-        made.json("up", "--detach")
-        made.json("apply")
-        yield made
-    shutil.rmtree(folder, ignore_errors=True)
