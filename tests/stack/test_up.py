@@ -127,10 +127,13 @@ def broken_definitions_are_told(place: Project) -> None:
     kept = place.definitions.read_text()
     place.definitions.write_text("raise ValueError('a mistake of mine')\n")
     graphql(url, reload)
-    report = place.json("status", code=1)
-    problem = next(server["problem"] for server in report["servers"] if server["name"] == "webserver")
-    assert "a mistake of mine" in problem
-    assert str(place.definitions) in problem
+
+    def problem() -> str:
+        report = place.json("status", code=1)
+        return next(server["problem"] or "" for server in report["servers"] if server["name"] == "webserver")
+
+    until(lambda: "a mistake of mine" in problem(), "the mistake is told")
+    assert str(place.definitions) in problem()
     place.definitions.write_text(kept)
     graphql(url, reload)
     assert place.json("status")["ok"]
