@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -70,6 +71,10 @@ def test_the_pages_commands_work_in_order(tmp_path: Path):
     reader = Reader(tmp_path / "project")
     try:
         failed = reader.follows(DOCS / "own-csv.md")
+        landed, corrected = (json.loads(reader.types(f"millwright batches {number} --json").stdout) for number in (2, 3))
+        assert [landed[name] for name in ("received", "loaded", "duplicate", "quarantined")] == [6060, 6048, 0, 12]
+        assert [error["code"] for error in landed["errors"]] == ["conflict"]
+        assert (corrected["received"], corrected["corrected"]) == (12, 12)
         day = datetime.now(UTC).date() - timedelta(days=1)
         (file,) = write_csv(reader.folder / "inbox/fleet", day, day, machines=3, interval=600)
         deadline = time.monotonic() + 60
