@@ -12,27 +12,38 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-from millwright.features.refresh import RefreshReport
-from millwright.landing.batches import Receipt
 
 from millwright.checks import CheckResult
+from millwright.features.refresh import RefreshReport
 from millwright.flow import Checked, Failed, Step
+from millwright.landing.batches import Receipt
 from millwright.online.publish import PublishReport
 from platform_assets import checks, keys, partitions
 from platform_assets.metadata import Numbers
 
 # Files of one run often touch the same days: reports are added up until another asset's turn comes, and so long at most.
 FLUSH_SECONDS = 10.0
-CODE_VERSION = "dagster/code_version"
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+
+
+def provenance(spec: dg.AssetSpec) -> dict[str, str]:
+    """Tags of a materialization that let the UI call an asset unsynced when its definition has changed, and only then.
+
+    Whether its data is behind is not for Dagster's comparison of event times: the change log says so, and the planner acts on it.
+    """
+    tags = {"dagster/code_version": spec.code_version or ""}
+    for dep in spec.deps:
+        name = dep.asset_key.to_user_string()
+        tags |= {f"dagster/input_data_version/{name}": "INITIAL", f"dagster/input_event_pointer/{name}": "NULL"}
+    return tags
 
 
 class StepLog:
     """Turns steps into events and remembers what went wrong. A day is marked after its commit, if it was touched (I7)."""
 
-    def __init__(self, code_versions: Mapping[dg.AssetKey, str | None], tables: Mapping[str, str]) -> None:
-        """`code_versions`: asset → code version; `tables`: dataset → table of the warehouse."""
-        self._code_versions = code_versions
+    def __init__(self, specs: Iterable[dg.AssetSpec], tables: Mapping[str, str]) -> None:
+        """`tables`: dataset → table of the warehouse."""
+        self._tags = {spec.key: provenance(spec) for spec in specs}
         self._tables = tables
         self._key: dg.AssetKey | None = None
         self._numbers = Numbers()
@@ -85,13 +96,12 @@ class StepLog:
         self._key, self._numbers = None, Numbers()
         if key is None:
             return
-        version = self._code_versions.get(key)
         for day in sorted(numbers.days):
             yield dg.AssetMaterialization(
                 asset_key=key,
                 partition=partitions.key(day),
                 metadata=numbers.metadata(day),
-                tags={CODE_VERSION: version} if version else None,
+                tags=self._tags[key],
             )
 
     def _turn(self, key: dg.AssetKey) -> Iterator[Event]:

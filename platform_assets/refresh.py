@@ -39,7 +39,6 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
         *specs.features(settings, definitions),
         *specs.online(settings, definitions),
     ]
-    versions = {spec.key: spec.code_version for spec in every}
     tables = {name: dataset.target for name, dataset in definitions.datasets.items()}
 
     @dg.multi_asset(
@@ -56,7 +55,7 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
         # Imported here: the code location loads without the domain's engine.
         from platform_assets.events import StepLog
 
-        log = StepLog(versions, tables)
+        log = StepLog(every, tables)
         with _platform(definitions, postgres, online_store) as platform:
             try:
                 if context.run.tags.keys() & _PARTITION_TAGS:
