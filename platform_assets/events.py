@@ -20,22 +20,11 @@ from millwright.landing.batches import Receipt
 from millwright.online.publish import PublishReport
 from platform_assets import checks, keys, partitions
 from platform_assets.metadata import Numbers
+from platform_assets.provenance import provenance
 
 # Files of one run often touch the same days: reports are added up until another asset's turn comes, and so long at most.
 FLUSH_SECONDS = 10.0
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
-
-
-def provenance(spec: dg.AssetSpec) -> dict[str, str]:
-    """Tags of a materialization that let the UI call an asset unsynced when its definition has changed, and only then.
-
-    Whether its data is behind is not for Dagster's comparison of event times: the change log says so, and the planner acts on it.
-    """
-    tags = {"dagster/code_version": spec.code_version or ""}
-    for dep in spec.deps:
-        name = dep.asset_key.to_user_string()
-        tags |= {f"dagster/input_data_version/{name}": "INITIAL", f"dagster/input_event_pointer/{name}": "NULL"}
-    return tags
 
 
 class StepLog:

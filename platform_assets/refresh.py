@@ -6,6 +6,7 @@ order of calls (millwright/flow.py), events (events.py).
 Without a partition (the job `refresh`, asked for by the sensor) it runs the flow on the batches of its configuration and marks
 exactly the days touched. With partitions (*materialize* and backfills in the UI) it rebuilds these days of the selected assets,
 day by day: features are recomputed, online is republished, the warehouse lands the batches that wait and is checked again.
+With checks alone it evaluates these on what is there.
 """
 
 # No `from __future__ import annotations`: Dagster reads the annotations of its functions as they are.
@@ -61,6 +62,8 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
                 if context.run.tags.keys() & _PARTITION_TAGS:
                     days = [partitions.day(key) for key in context.partition_keys]
                     yield from _rebuild(context, platform, log, days)
+                elif not context.selected_asset_keys:
+                    yield from _check_again(context, platform, log)
                 else:
                     yield from _run(context, platform, log, config.batches)
             except Exception as error:
@@ -77,6 +80,7 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
     return land_refresh_publish
 
 
+NEWEST_BATCHES = 20
 _PARTITION_TAGS = frozenset({"dagster/partition", "dagster/asset_partition_range_start"})
 
 
@@ -153,6 +157,28 @@ def _warehouse_again(
     for target in targets:
         yield from log.touched(keys.warehouse(target), days)
     yield from log.checked(results)
+
+
+def _check_again(context: dg.AssetExecutionContext, platform: Any, log: Any) -> Iterator[Any]:
+    """The checks that were chosen in the UI, on what is there: the newest batches, the current rows, Redis."""
+    from millwright.checks import check_published, check_view, check_warehouse
+    from millwright.landing.batches import batches, receipt
+    from platform_assets.samples import check_sample
+
+    conn, definitions, project = platform.conn, platform.definitions, platform.settings.feast_project
+    wanted = {(*key.asset_key.path, key.name) for key in context.selected_asset_check_keys}
+    tables = {path[1] for path in wanted if path[0] == "warehouse"}
+    newest = [receipt(conn, line.batch_id) for line in batches(conn, NEWEST_BATCHES).batches if line.state == "landed"]
+    results = check_warehouse(conn, definitions, newest, targets=tables) if tables else []
+    if ("warehouse", "measurements", checks.SAMPLE.name) in wanted:
+        days = sorted({day for one in newest for day in one.days}) or [platform.settings.first_day]
+        results.append(check_sample(conn, definitions, (days[0], days[-1])))
+    for view_id, view in definitions.feature_views.items():
+        if any(path[:2] == ("features", view_id) for path in wanted):
+            results += check_view(conn, definitions, view)
+        if any(path[:2] == ("online", view_id) for path in wanted):
+            results += check_published(conn, platform.redis, definitions, view, project=project)
+    yield from log.checked([one for one in results if (*one.asset, one.name) in wanted])
 
 
 def _line(step: Any) -> str:

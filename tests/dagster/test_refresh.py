@@ -240,6 +240,47 @@ def test_i7_a_store_that_goes_away_fails_the_run_and_marks_what_was_committed(pl
     assert place.days(*ONLINE) == {DAY}
 
 
+def test_checks_alone_are_evaluated_and_nothing_is_marked(place: Place):
+    land(place, *rows("press-01", NOON, 3))
+    asked = [
+        ("warehouse/measurements", "declared_ranges"),
+        ("warehouse/measurements", "landed_sample"),
+        (f"features/{VIEW}", "schema"),
+    ]
+    asked.append((f"online/{VIEW}", "parity"))
+    keys = [dg.AssetCheckKey(dg.AssetKey(asset.split("/")), name) for asset, name in asked]
+    job = place.definitions.resolve_implicit_global_asset_job_def()
+    result = job.get_subset(asset_selection=frozenset(), asset_check_selection=frozenset(keys)).execute_in_process(
+        instance=place.instance, raise_on_error=False
+    )
+    assert result.success, failure(result)
+    found = evaluations(result)
+    assert found.keys() == {f"{asset} {name}" for asset, name in asked}
+    assert all(one.passed for one in found.values())
+    assert found["warehouse/measurements declared_ranges"].metadata["rows_checked"].value == 3
+    assert marked(result) == []
+
+
+def test_what_was_marked_is_synced_until_its_definition_changes(place: Place):
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+    from dagster._core.loader import LoadingContextForTest
+
+    def status(definitions: dg.Definitions, *key: str) -> StaleStatus:
+        resolver = CachingStaleStatusResolver(
+            place.instance, definitions.resolve_asset_graph(), LoadingContextForTest(place.instance)
+        )
+        return resolver.get_status(dg.AssetKey(key), DAY.isoformat())
+
+    land(place, *rows("press-01", NOON, 3))
+    land(place, *rows("press-02", NOON, 3), name="b.csv")
+    assert {status(place.definitions, *key) for key in (MEASUREMENTS, FEATURES, ONLINE)} == {StaleStatus.FRESH}
+    view = place.settings.feature_repo / f"feature_views/{VIEW}.yaml"
+    view.write_text(view.read_text().replace("ttl: 2h", "ttl: 3h"))
+    changed = build_definitions(place.settings)
+    assert status(changed, *FEATURES) is StaleStatus.STALE
+    assert status(changed, *MEASUREMENTS) is StaleStatus.FRESH
+
+
 def test_after_a_real_run_neither_feast_nor_pandas_is_imported(place: Place):
     place.drop("a.csv", *rows("press-01", NOON, 3))
     (request,) = place.tick().run_requests
