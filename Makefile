@@ -10,7 +10,7 @@ WORKERS ?= 2
 help:
 	@echo 'make demo     the whole way on a simulated fleet (ARGS="--once --json")'
 	@echo 'make test     the tests (ARGS="-k name")'
-	@echo 'make torture  long fault and property runs'
+	@echo 'make torture  the property tests with forty times the examples'
 	@echo 'make bench    every benchmark, one JSON object a line'
 	@echo 'make check    lint, types, import contracts, one writer a table'
 	@echo 'make env      only the environment'
@@ -37,10 +37,10 @@ demo: env
 	@$(BIN)/python -m millwright.cli demo $(ARGS)
 
 test: env
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not torture' $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 torture: env
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m torture --timeout 3600 $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) -m property --hypothesis-profile=torture --timeout 3600 $(ARGS)
 
 bench: env
 	@for file in benchmarks/[a-z]*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" --json || exit 1; done

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millwright.warehouse.timestamps import from_us, to_us
+from tests.budget import examples
 from tests.features import oracle
 from tests.features.oracle import Event, Wanted
 from tests.features.plant import BASE, Plant, all_days
@@ -23,7 +24,7 @@ FEATURES = [
         ("count", "mean", "min", "max", "last"), itertools.chain(zip("aabab", WINDOWS, strict=True), [("b", 90)])
     )
 ]
-quick = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
 
 numbers = st.one_of(
     st.integers(-5, 5).map(float),
@@ -66,6 +67,7 @@ def agree(plant: Plant, events: list[Event]) -> None:
                 assert abs(got - value) <= tolerance, (place, name, got, value)
 
 
+@pytest.mark.property
 @quick
 @given(events=event_lists())
 def test_i5_one_delivery_gives_the_oracles_rows(plant: Plant, events: list[Event]):
@@ -75,6 +77,7 @@ def test_i5_one_delivery_gives_the_oracles_rows(plant: Plant, events: list[Event
     agree(plant, events)
 
 
+@pytest.mark.property
 @quick
 @given(events=event_lists(), data=st.data())
 def test_i5_any_order_and_any_cut_gives_the_same_rows(plant: Plant, events: list[Event], data: st.DataObject):
@@ -95,6 +98,7 @@ def test_i5_any_order_and_any_cut_gives_the_same_rows(plant: Plant, events: list
     assert [row[:3] for row in plant.tiles()] == [row[:3] for row in tiles]
 
 
+@pytest.mark.property
 @quick
 @given(events=event_lists(), data=st.data())
 def test_i5_corrections_and_removals_reach_every_row_they_touch(plant: Plant, events: list[Event], data: st.DataObject):
@@ -117,6 +121,7 @@ def test_i5_corrections_and_removals_reach_every_row_they_touch(plant: Plant, ev
     agree(plant, list(state.values()))
 
 
+@pytest.mark.property
 @quick
 @given(events=event_lists())
 def test_tiles_are_a_cache_dropping_them_changes_no_value(plant: Plant, events: list[Event]):

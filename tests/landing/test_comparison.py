@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from millwright.landing.load import land
 from millwright.landing.mapping import Delivery
 from millwright.landing.receive import receive
+from tests.budget import examples
 from tests.landing.conftest import HEADER, Plant, counts
 
 COLUMNS = f"{HEADER}temperature,vibration,speed\n"
@@ -137,7 +138,8 @@ DELIVERIES = st.lists(st.tuples(st.booleans(), st.lists(LINE, max_size=8)), min_
 CASE = iter(range(1_000_000))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.property
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(DELIVERIES)
 def test_several_deliveries_come_to_what_line_after_line_gives(plant: Plant, deliveries: list) -> None:
     machine = f"case-{next(CASE)}"

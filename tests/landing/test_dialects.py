@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from millwright.landing.csv import CsvFile
 from millwright.landing.rows import Refused
+from tests.budget import examples
 
 HEADER = ["timestamp", "machine_id", "note"]
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8) | st.sampled_from(
@@ -31,7 +32,8 @@ def read(path: Path) -> tuple[list[list[str]], list[int], list[tuple[int, bytes,
     return rows, positions, rejected, file
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.property
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.lists(CELL, min_size=3, max_size=3), min_size=1, max_size=8),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
@@ -62,7 +64,8 @@ def test_what_is_read_is_what_was_written(
     ]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.property
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.lists(
         st.sampled_from([b"a", b",", b'"', b"\n", b"\r\n", b";", b" ", b"\xc3\xa9", b"1,2,3\n", b'"x\ny",2,3\n']), max_size=40

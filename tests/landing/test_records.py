@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from millwright.landing import records
 from millwright.landing.records import split
+from tests.budget import examples
 
 CELL = st.text(st.sampled_from('ab ,;"\n\r'), max_size=6)
 
@@ -24,7 +25,8 @@ def lines_of(data: bytes, delimiter: str = ",") -> list[tuple[int, bytes]]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.property
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.lists(CELL, min_size=2, max_size=3), max_size=6), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans()
 )
@@ -45,7 +47,8 @@ def test_what_a_writer_quotes_is_split_where_it_wrote_it(rows: list[list[str]], 
     assert [next(csv.reader(io.StringIO(record.decode(), newline=""))) for _, record in found] == rows
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.property
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.lists(CELL, min_size=2, max_size=3), min_size=1, max_size=6), st.integers(1, 40))
 def test_blocks_do_not_change_the_records(rows: list[list[str]], size: int) -> None:
     out = io.StringIO()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from millwright.online import codec
 from millwright.online.write import FeastRow, Written, remove_rows, write_feast_rows, write_rows
 from millwright.stack.redis import Valkey
+from tests.budget import examples
 
 VIEW, FIELD, STAMP = "v_v1", codec.field("v_v1", "x"), codec.timestamp_field("v_v1")
 FIELDS = [STAMP, FIELD]
@@ -45,7 +46,8 @@ _SNAPSHOTS = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.property
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(snapshots=_SNAPSHOTS, data=st.data())
 def test_i4_the_newest_snapshot_of_each_entity_stays(
     client: redis.Redis, snapshots: dict[int, dict[bytes, bytes | None]], data: st.DataObject

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millwright.simulation import Defect, WrittenFile, foreign_csv, write_correction, write_csv
+from tests.budget import examples
 
 DAY = date(2026, 3, 1)
 HEADER = "timestamp,machine_id,sensor_type,temperature,vibration,speed,energy,pressure"
@@ -93,7 +94,8 @@ def test_too_many_defects_are_refused(tmp_path: Path) -> None:
     days=st.integers(1, 3),
     defects=st.dictionaries(st.sampled_from(list(Defect)), st.integers(0, 2)),
 )
-@settings(max_examples=40, deadline=None)
+@pytest.mark.property
+@settings(max_examples=examples(40), deadline=None)
 def test_rows_are_as_reported(machines: int, interval: int, seed: int, days: int, defects: dict[Defect, int]) -> None:
     with TemporaryDirectory() as folder:
         files = write_csv(Path(folder), DAY, DAY + timedelta(days=days - 1), machines, seed, interval, defects)

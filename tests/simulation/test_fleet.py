@@ -21,6 +21,7 @@ from millwright.simulation import Machine, events, fleet, foreign_csv, messages,
 from millwright.simulation.fleet import lives, seconds
 from millwright.simulation.noise import bits, drift, key, uniform, white
 from millwright.simulation.readings import measure
+from tests.budget import examples
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 FEATURE_REPO = Path(__file__).parents[2] / "feature_repo"
@@ -144,7 +145,8 @@ def test_splitmix64_is_the_published_one() -> None:
 
 
 @given(stream=st.integers(0, 2**64 - 1), start=st.integers(0, 2**33), length=st.integers(1, 500))
-@settings(max_examples=50, deadline=None)
+@pytest.mark.property
+@settings(max_examples=examples(50), deadline=None)
 def test_noise_is_bounded_and_does_not_depend_on_the_range(stream: int, start: int, length: int) -> None:
     at = np.arange(start, start + length, dtype=np.int64)
     for make in (

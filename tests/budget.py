@@ -1,0 +1,13 @@
+"""How many examples a property test tries: few in `make test`, many in `make torture`."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+TORTURE = "torture"
+settings.register_profile(TORTURE)
+
+
+def examples(few: int) -> int:
+    """`few`, or forty times as many under --hypothesis-profile=torture."""
+    return few * 40 if settings.get_current_profile_name() == TORTURE else few
