@@ -22,7 +22,7 @@ from pydantic import Field
 from millwright.definitions import Definitions
 from millwright.settings import Settings
 from platform_assets import checks, keys, partitions, specs
-from platform_assets.light import without_pandas
+from platform_assets.light import one_connection, without_pandas
 from resources import PostgresResource, RedisResource
 from sensors.planner import STEP
 
@@ -56,6 +56,7 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
         # Imported here: the code location loads without the domain's engine.
         from platform_assets.events import StepLog
 
+        one_connection(context.instance)
         log = StepLog(every, tables)
         with _platform(definitions, postgres, online_store) as platform:
             try:
