@@ -81,10 +81,15 @@ class Up:
 
         return until(ended, "the backfill did not end", 120)
 
+    def marks(self, *key: str) -> list[dict[str, Any]]:
+        """An asset's materializations, newest first: partition, run, timestamp."""
+        node = self.ask(MARKS, key={"path": list(key)})["assetNodeOrError"]
+        found: list[dict[str, Any]] = node["assetMaterializations"]
+        return found
+
     def days(self, *key: str) -> set[str]:
         """Days of an asset that were marked."""
-        node = self.ask(MARKS, key={"path": list(key)})["assetNodeOrError"]
-        return {one["partition"] for one in node["assetMaterializations"]}
+        return {one["partition"] for one in self.marks(*key)}
 
     def drop(self, name: str, lines: Sequence[str], dataset: str = "fleet") -> None:
         """Put a whole file into the inbox, as a rename does."""
