@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 
 from millwright.definitions import Definitions, FeatureView
+from millwright.definitions.base import Definition
 from millwright.definitions.durations import format_duration
-from millwright.definitions.models import Definition
 from millwright.settings import Settings
 from platform_assets import columns, keys, partitions
 

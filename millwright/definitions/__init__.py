@@ -3,14 +3,13 @@
 Belongs here: reading, checking and writing files. Does not: databases, Feast, Dagster, computation.
 """
 
+from millwright.definitions.datasets import Dataset, Reading
 from millwright.definitions.load import DefinitionErrors, load
 from millwright.definitions.models import (
-    Dataset,
     Definitions,
     Entity,
     Feature,
     FeatureView,
-    Reading,
     Topic,
 )
 

@@ -17,7 +17,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
-from millwright.definitions.models import RESERVED, Dataset, Definition, Definitions, Entity, FeatureView, Topic
+from millwright.definitions.base import Definition
+from millwright.definitions.datasets import Dataset
+from millwright.definitions.models import RESERVED, Definitions, Entity, FeatureView, Topic
 
 _FOLDERS: dict[str, tuple[type[Definition], str]] = {
     "entities": (Entity, "entity"),
@@ -25,6 +27,9 @@ _FOLDERS: dict[str, tuple[type[Definition], str]] = {
     "topics": (Topic, "topic"),
     "feature_views": (FeatureView, "feature_view"),
 }
+
+
+_VALUES = {"measurements": "readings", "events": "attributes", "feature_set": "features"}
 
 
 @dataclass(frozen=True)
@@ -156,16 +161,21 @@ def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> I
         return
     if dataset.timezone is not None and dataset.timezone not in available_timezones():
         yield file.error(("timezone",), f"no time zone {dataset.timezone}{nearest(dataset.timezone, available_timezones())}")
-    fields = {"event_timestamp", "sensor_type", *entity.join_keys, *dataset.readings}
+    fields = {"event_timestamp", *filter(None, [dataset.word]), *entity.join_keys, *dataset.values}
     for column, field in dataset.columns.items():
         if field not in fields:
             yield file.error(("columns", column), f"no field {field}{nearest(field, fields)}")
     for field in dataset.constants:
         if field not in fields:
             yield file.error(("constants", field), f"no field {field}{nearest(field, fields)}")
-    for name, reading in dataset.readings.items():
-        if name in RESERVED or name in entity.join_keys:
-            yield file.error(("readings", name), "this name is taken by a key or a clock")
+    for option in ("units", "sensitive"):
+        for field in getattr(dataset, option):
+            if field not in fields:
+                where = (option, field) if option == "units" else (option,)
+                yield file.error(where, f"no field {field}{nearest(field, fields)}")
+    for name, reading in dataset.values.items():
+        if name in RESERVED or name in entity.join_keys or name == dataset.word:
+            yield file.error((_VALUES[dataset.target], name), "this name is taken by a key or a clock")
         declared = definitions.reading(dataset.entity, name)
         if dataset.target == "measurements" and declared and (declared.unit, declared.type) != (reading.unit, reading.type):
             yield file.error(

@@ -1,45 +1,21 @@
-"""Models of the definition files: entity, dataset, feature view, topic, and all of them together.
+"""Models of the definition files: entity, topic, feature view, and all of them together (datasets: datasets.py).
 
 Belongs here: what one file may say and what files must agree on. Does not: file access (load.py), SQL, Feast objects.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from millwright.definitions.base import Definition, KeyType, Name, ReadingType
+from millwright.definitions.datasets import Dataset, Reading
 from millwright.definitions.durations import MICROSECOND, Duration, tile_size
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-ReadingType = Literal["double", "int64", "string", "bool"]
-KeyType = Literal["string", "int64"]
 Aggregate = Literal["count", "mean", "min", "max", "last"]
-RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type"})
-
-
-class Definition(BaseModel):
-    """What every definition has. Descriptions, owners and tags are not part of `content_hash`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: str = ""
-    owner: str = ""
-    tags: dict[str, str] = {}
-
-    def content_hash(self) -> str:
-        """SHA-256 (hex) over everything that changes a value; equal for files that differ in prose only."""
-        content = _without_prose(self.model_dump(mode="json"))
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _without_prose(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_prose(v) for k, v in value.items() if k not in {"description", "owner", "tags"}}
-    return [_without_prose(v) for v in value] if isinstance(value, list) else value
+RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
 
 
 class Entity(Definition):
@@ -52,36 +28,6 @@ class Entity(Definition):
     def keys(self) -> tuple[str, ...]:
         """Join key names, sorted: the order of every key array."""
         return tuple(sorted(self.join_keys))
-
-
-class Reading(Definition):
-    """One named value of a dataset and what a good one is."""
-
-    type: ReadingType = "double"
-    unit: str = ""
-    required: bool = False
-    min: float | None = None
-    max: float | None = None
-
-
-class Dataset(Definition):
-    """The contract of one kind of delivery.
-
-    `columns` renames: CSV column (or JSON field) → field. A field is `event_timestamp`, `sensor_type`, a join key or a reading.
-    `constants` gives fields that the file does not have. A column that is no field becomes a new reading
-    (`unknown_columns: land`), is refused, or ignored. `timezone` is the zone of timestamps that have no offset;
-    without it such timestamps are errors.
-    """
-
-    dataset: Name
-    target: Literal["measurements"] = "measurements"
-    entity: Name
-    sensor_types: list[Name] = Field(default=[], description="Allowed sensor types; empty: any name.")
-    columns: dict[str, str] = {}
-    constants: dict[Name, str] = {}
-    timezone: str | None = None
-    unknown_columns: Literal["land", "refuse", "ignore"] = "land"
-    readings: dict[Name, Reading] = {}
 
 
 class Topic(Definition):

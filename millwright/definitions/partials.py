@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from millwright.definitions.models import Aggregate, Definitions, FeatureView, ReadingType
+from millwright.definitions.base import ReadingType
+from millwright.definitions.models import Aggregate, Definitions, FeatureView
 
 PARTIALS: Mapping[Aggregate, tuple[str, ...]] = {
     "count": ("n",),

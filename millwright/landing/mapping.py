@@ -14,25 +14,34 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Dataset, Definitions, Entity
+from millwright.definitions.datasets import Format, Layout, Numbers, Timestamps
 from millwright.definitions.load import nearest
 from millwright.landing.rows import Refused
 
-EVENT, SENSOR = "event_timestamp", "sensor_type"
+EVENT = "event_timestamp"
 
 
 class Delivery(BaseModel):
-    """What one delivery says beyond its dataset.
+    """What one delivery says beyond its dataset, and before it.
 
-    `columns`: column → field, before the dataset's own. `constants`: field → value for every row. `timezone`: zone of timestamps
-    that have no offset. `correction`: values may replace what is there. `historical`: the rows were known at their event time.
+    `columns`: column → field. `constants`: field → value for every row. `ignore`, `layout`, `format`, `timezone`, `timestamps`,
+    `numbers`, `units`: as a dataset has them. `correction`: values may replace what is there. `historical`: the rows were known
+    at their event time. `repairs`: the batch whose quarantined rows these are, mended.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     columns: dict[str, str] = {}
     constants: dict[str, str] = {}
+    ignore: list[str] = []
+    layout: Layout | None = None
+    format: Format = Format()
     timezone: str | None = None
+    timestamps: Timestamps = Timestamps()
+    numbers: Numbers | None = None
+    units: dict[str, str] = {}
     correction: bool = False
     historical: bool = False
+    repairs: int | None = None
 
 
 class UnknownDataset(LookupError):
@@ -67,7 +76,7 @@ def check_options(definitions: Definitions, dataset: Dataset, delivery: Delivery
 
 def settings_hash(dataset: Dataset, delivery: Delivery) -> str:
     """SHA-256 (hex) over mapping, rules and mode: what else but the bytes decides about what lands."""
-    content = json.dumps([dataset.content_hash(), delivery.model_dump(mode="json")], sort_keys=True)
+    content = json.dumps([dataset.content_hash(), delivery.model_dump(mode="json", exclude_defaults=True)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -112,7 +121,7 @@ _MAP = "Nothing was loaded. Name the column with `--map column=field`, or set a 
 
 
 def _fields(dataset: Dataset, entity: Entity) -> list[str]:
-    return [EVENT, SENSOR, *entity.keys, *dataset.readings]
+    return [EVENT, *filter(None, [dataset.word]), *entity.keys, *dataset.values]
 
 
 def _check_header(
@@ -131,11 +140,11 @@ def _check_header(
                 f"but the column {sources[0]!r} has it. Nothing was loaded; drop one."
             )
     given = {*columns, *delivery.constants, *dataset.constants}
-    for field in (EVENT, *entity.keys, SENSOR):
+    for field in filter(None, (EVENT, *entity.keys, dataset.word)):
         if field not in given:
             raise Refused(f"No column is {field}. {header} {_MAP}")
-    for field, reading in dataset.readings.items():
+    for field, reading in dataset.values.items():
         if reading.required and field not in given:
             raise Refused(f"No column is {field}, which the dataset {dataset.dataset} requires. {header} {_MAP}")
-    if not [field for field in given if field not in (EVENT, SENSOR, *entity.keys)]:
-        raise Refused(f"No column is a reading. {header} {_MAP}")
+    if dataset.target != "events" and not [field for field in given if field not in (EVENT, dataset.word, *entity.keys)]:
+        raise Refused(f"No column is a value. {header} {_MAP}")

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millwright.definitions import Dataset, Definitions, Reading
-from millwright.landing.mapping import EVENT, SENSOR, Delivery, Mapped, map_columns
+from millwright.landing.mapping import EVENT, Delivery, Mapped, map_columns
 from millwright.landing.rows import Block, CellError, Cells, Kind
 from millwright.settings import Settings
 
@@ -84,24 +84,26 @@ class Rules:
         """Type a block's rows. A row with any failing cell is in `errors` with all of them, and in nothing else."""
         found = _Errors(block)
         mapped = self.mapped(block.columns)
-        cells = {name: self._cells(block, mapped, name, found) for name in (EVENT, SENSOR, *self._entity.keys)}
+        names = [*self._entity.keys, *filter(None, [self._dataset.word])]
+        cells = {name: self._cells(block, mapped, name, found) for name in (EVENT, *names)}
         moment = self._timestamp(cells[EVENT], mapped.name_of(EVENT), found)
-        keys = {name: self._key(cells[name], name, mapped, found) for name in (*self._entity.keys, SENSOR)}
+        keys = {name: self._key(cells[name], name, mapped, found) for name in names}
         fragments = []
-        for name in [*self._dataset.readings, *mapped.new_readings]:
+        for name in [*self._dataset.values, *mapped.new_readings]:
             if name in mapped.columns or name in mapped.constants:
                 column = self._cells(block, mapped, name, found)
-                reading = self._dataset.readings.get(name)
+                reading = self._dataset.values.get(name)
                 text = (
                     self._reading(column, mapped.name_of(name), reading, found)
                     if reading
                     else self._unknown(column, mapped.name_of(name), found)
                 )
                 fragments.append(pc.binary_join_element_wise(pa.scalar(f",{json.dumps(name, ensure_ascii=False)}:"), text, ""))
-            elif (reading := self._dataset.readings[name]).required:
+            elif (reading := self._dataset.values[name]).required:
                 found.add(np.ones(block.rows, dtype=np.bool_), name, "required", "is missing")
         readings = _objects(fragments, block.rows)
-        found.add(_mask(pc.equal(readings, "{}")) & ~found.bad, "", "no_readings", "no reading has a value")
+        if self._dataset.target != "events":
+            found.add(_mask(pc.equal(readings, "{}")) & ~found.bad, "", "no_readings", "no reading has a value")
         good = np.flatnonzero(~found.bad)
         return Typed(
             good,
@@ -182,11 +184,9 @@ class Rules:
         found.add(
             _mask(pc.greater(pc.binary_length(text), _LONGEST_KEY)), column, "too_long", f"is longer than {_LONGEST_KEY} bytes"
         )
-        if name == SENSOR and self._dataset.sensor_types:
-            known = _mask(pc.is_in(text, pa.array(self._dataset.sensor_types)))
-            found.add(
-                ~missing & ~known, column, "unknown_sensor_type", f"is none of {', '.join(self._dataset.sensor_types)}", text
-            )
+        if name == self._dataset.word and (words := self._dataset.sensor_types or self._dataset.kinds):
+            known = _mask(pc.is_in(text, pa.array(words)))
+            found.add(~missing & ~known, column, f"unknown_{name}", f"is none of {', '.join(words)}", text)
         return text
 
     def _reading(self, cells: Cells, name: str, reading: Reading, found: _Errors) -> pa.Array:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from millwright.definitions import FeatureView
-from millwright.definitions.models import ReadingType
+from millwright.definitions.base import ReadingType
 from millwright.definitions.partials import reading_type
 from millwright.warehouse import statements
 from millwright.warehouse.copy import ArrowReader

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from millwright.definitions import Definitions, FeatureView
-from millwright.definitions.models import KeyType, ReadingType
+from millwright.definitions.base import KeyType, ReadingType
 from millwright.definitions.partials import Partial, partials
 from millwright.warehouse import statements
 

@@ -36,7 +36,9 @@ def test_a_dropped_file_is_served(live: Up):
         until(lambda key=key: live.days(*key) & near, f"{key} is not marked")  # Redis has it before the event log
         assert live.days(*key) & near == {"2026-03-01"}
     run_id = next(mark["runId"] for mark in live.marks("online", VIEW) if mark["partition"] == "2026-03-01")
-    run = until(lambda: next((one for one in live.runs() if one["runId"] == run_id and one["status"] == "SUCCESS"), None), "no success")
+    run = until(
+        lambda: next((one for one in live.runs() if one["runId"] == run_id and one["status"] == "SUCCESS"), None), "no success"
+    )
     assert tag(run, "millwright/plan")
     assert tag(run, "dagster/sensor_name") == "planner"
 

@@ -114,7 +114,7 @@ REFUSED = {
     "long name": (b"timestamp," + b"x" * 64 + b"\n", "longer than 63 bytes"),
     "no key": (b"timestamp,sensor_type,temperature\n", "No column is machine_id"),
     "no time": (b"when,machine_id,sensor_type,temperature\n", "No column is event_timestamp"),
-    "no reading": (f"{HEADER[:-1]}\n".encode(), "No column is a reading"),
+    "no reading": (f"{HEADER[:-1]}\n".encode(), "No column is a value"),
     "old Macintosh": (f"{HEADER}status\r{AT.format(0)},m,press,a\r".encode(), "carriage return"),
 }  # fmt: skip
 
