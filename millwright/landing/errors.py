@@ -1,0 +1,52 @@
+"""The errors of a block's rows, collected column by column.
+
+Belongs here: which row has which errors, how a cell is quoted in a message. Does not: rules.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from millwright.landing.arrays import Mask
+from millwright.landing.rows import CellError, Cells, Kind
+
+_QUOTED = 60
+
+
+class Errors:
+    """Errors by row of a block; `bad` says which rows have any."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows: dict[int, list[CellError]] = {}
+        self.bad = np.zeros(rows, dtype=np.bool_)
+        self._columns: dict[str, Mask] = {}
+
+    def add(self, mask: Mask, column: str, code: str, message: str, text: pa.Array | None = None) -> None:
+        """Note an error of `column` for the rows of `mask`; `text` is quoted in front of the message."""
+        indices = np.flatnonzero(mask)
+        if not indices.size:
+            return
+        self.bad[indices] = True
+        self._columns[column] = self.in_column(column) | mask
+        quoted = text.take(pa.array(indices)).to_pylist() if text is not None else [None] * indices.size
+        for index, cell in zip(indices.tolist(), quoted, strict=True):
+            told = message if cell is None else f"{short(cell)} {message}"
+            self.rows.setdefault(index, []).append({"column": column, "code": code, "message": told})
+
+    def in_column(self, column: str) -> Mask:
+        """Rows that have an error in the column already."""
+        return self._columns.get(column, np.zeros(self.bad.size, dtype=np.bool_))
+
+    def kinds(self, cells: Cells, column: str, allowed: tuple[Kind, ...], wanted: str) -> Mask:
+        """Note and return JSON values of another kind than allowed; none for a CSV."""
+        if cells.kinds is None:
+            return np.zeros(self.bad.size, dtype=np.bool_)
+        wrong: Mask = ~np.isin(cells.kinds, (Kind.MISSING, *allowed))
+        self.add(wrong, column, "wrong_type", f"is not {wanted}", cells.text)
+        return wrong
+
+
+def short(cell: str) -> str:
+    """A cell as a message may show it."""
+    return repr(cell if len(cell) <= _QUOTED else f"{cell[:_QUOTED]}…")
