@@ -18,6 +18,7 @@ from millwright.stack import bootstrap
 from millwright.stack.kafka import Kafka
 from millwright.stack.postgres import Postgres
 from millwright.stack.redis import Valkey
+from millwright.warehouse.migrate import migrate
 from tests import servers
 from tests.dagster.up import Up, up
 
@@ -38,6 +39,26 @@ def database(postgres_server: Postgres) -> Iterator[str]:
     yield postgres_server.url(name)
     with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_server: Postgres) -> str:
+    """Name of a migrated database that others are copied from."""
+    bootstrap.ensure_database(postgres_server.url(), "landing_template", bootstrap.OWNER)
+    migrate(servers.as_role(postgres_server.url("landing_template"), bootstrap.OWNER))
+    return "landing_template"
+
+
+@pytest.fixture
+def app_url(postgres_server: Postgres, migrated: str) -> Iterator[str]:
+    """The role app on a migrated database of its own."""
+    name = f"landing_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url(), autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("create database {} template {} owner {}").format(*map(sql.Identifier, (name, migrated, bootstrap.OWNER)))
+        )
+        yield servers.as_role(postgres_server.url(name), bootstrap.APP)
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ class Delivery(BaseModel):
     """What one delivery says beyond its dataset, and before it.
 
     `columns`: column → field. `constants`: field → value for every row. `ignore`, `layout`, `format`, `timezone`, `timestamps`,
-    `numbers`, `units`: as a dataset has them. `correction`: values may replace what is there. `historical`: the rows were known
-    at their event time. `repairs`: the batch whose quarantined rows these are, mended.
+    `numbers`, `units`, `missing`: as a dataset has them. `correction`: values may replace what is there. `historical`: the rows
+    were known at their event time. `repairs`: the batch whose quarantined rows these are, mended.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +39,7 @@ class Delivery(BaseModel):
     timestamps: Timestamps = Timestamps()
     numbers: Numbers | None = None
     units: dict[str, str] = {}
+    missing: list[str] = []
     correction: bool = False
     historical: bool = False
     repairs: int | None = None

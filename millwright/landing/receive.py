@@ -8,19 +8,22 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Self
 
 import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Dataset, Definitions
 from millwright.landing.mapping import BadOptions, Delivery, UnknownDataset, check_options, dataset_of, settings_hash
+from millwright.landing.names import label
 from millwright.settings import Settings
 from millwright.warehouse import ledger
 
 __all__ = ["BadOptions", "Delivery", "Received", "TooLarge", "UnknownDataset", "receive", "zone_path"]
 _PIECE = 1024 * 1024
+PART = ".part"
 
 
 class Received(BaseModel):
@@ -54,10 +57,11 @@ def receive(
 ) -> Received:
     """Keep the bytes, plan a batch, wake the planner. The same bytes under the same settings are planned once (I2).
 
-    Raises UnknownDataset, BadOptions, TooLarge (nothing is kept), OSError (landing zone), psycopg.Error.
+    Raises UnknownDataset, BadOptions, BadName, TooLarge (nothing is kept), OSError (landing zone), psycopg.Error.
     """
     definition = dataset_of(definitions, dataset)
     check_options(definitions, definition, delivery)
+    label(file_name)
     if isinstance(source, Path):
         with source.open("rb") as file:
             sha256, size = store(settings, file)
@@ -77,7 +81,11 @@ def plan(
     channel: Literal["upload", "inbox"],
     by: str,
 ) -> Received:
-    """Plan a batch for bytes of the landing zone, unless this very delivery is planned, landing or landed already."""
+    """Plan a batch for bytes of the landing zone, unless this very delivery is planned, landing or landed already.
+
+    Raises BadName, psycopg.Error.
+    """
+    file_name = label(file_name)
     fingerprint = settings_hash(dataset, delivery)
     with conn.transaction():
         ledger.lock_delivery(conn, dataset.dataset, sha256, fingerprint)
@@ -113,31 +121,59 @@ def zone_path(settings: Settings, sha256: str) -> Path:
 
 def store(settings: Settings, source: BinaryIO) -> tuple[str, int]:
     """Copy a stream into the landing zone, durably; returns (sha256, bytes). Raises TooLarge, OSError; leaves nothing half."""
-    settings.zone.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=settings.zone)
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            while piece := source.read(_PIECE):
-                size += len(piece)
-                if size > settings.max_file_bytes:
-                    raise TooLarge(
-                        f"The file is larger than {settings.max_file_bytes:,} bytes (setting max_file_bytes). "
-                        "Nothing was kept; split it."
-                    )
-                digest.update(piece)
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        target = zone_path(settings, digest.hexdigest())
+    with Incoming(settings) as incoming:
+        while piece := source.read(_PIECE):
+            incoming.write(piece)
+        return incoming.keep()
+
+
+class Incoming:
+    """Bytes on their way into the landing zone, counted and capped as they come. Without `keep` nothing of them stays."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open a part file beside its later place. Raises OSError."""
+        self._zone, self._limit = settings.zone, settings.max_file_bytes
+        self._zone.mkdir(parents=True, exist_ok=True)
+        self._digest, self._size = hashlib.sha256(), 0
+        descriptor, name = tempfile.mkstemp(prefix=".", suffix=PART, dir=self._zone)
+        self._part, self._file = Path(name), os.fdopen(descriptor, "wb")
+
+    def write(self, piece: bytes | bytearray) -> None:
+        """Add some bytes. Raises TooLarge, OSError."""
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise too_large(self._limit)
+        self._digest.update(piece)
+        self._file.write(piece)
+
+    def keep(self) -> tuple[str, int]:
+        """Put the bytes under their SHA-256, durably; returns (sha256, bytes). Raises OSError."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        sha256 = self._digest.hexdigest()
+        target = self._zone / sha256[:2] / sha256
         target.parent.mkdir(exist_ok=True)
-        part.replace(target)
-        for folder in (target.parent, settings.zone):
+        self._part.replace(target)
+        for folder in (target.parent, self._zone):
             _sync(folder)
-    finally:
-        part.unlink(missing_ok=True)
-    return digest.hexdigest(), size
+        return sha256, self._size
+
+    def close(self) -> None:
+        """Remove what was not kept."""
+        with suppress(OSError):  # a full disk: the rest of the buffer is not wanted
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def too_large(limit: int) -> TooLarge:
+    """The refusal of more than `limit` bytes."""
+    return TooLarge(f"The file is larger than {limit:,} bytes (setting max_file_bytes). Nothing was kept; split it.")
 
 
 def _sync(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The API: `uvicorn --factory millwright.serving.api:create_app`.
 
-Belongs here: routes. Does not: reading Redis (online/read.py), keys (keys.py), errors (problems.py).
+Belongs here: the application, health, features. Does not: deliveries (uploads.py), keys (access.py), errors (problems.py).
 Feast is not imported: its feature server's contract (contract.py) is spoken without it.
 """
 
@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from millwright.online.read import FeatureValue, read
 from millwright.online.served import Wanted
-from millwright.serving import problems
+from millwright.serving import problems, uploads
+from millwright.serving.access import problems as problems_of
+from millwright.serving.access import scope
 from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest
 from millwright.serving.limits import BodyCap
-from millwright.serving.problems import Problem, Refused
+from millwright.serving.problems import Refused
 from millwright.serving.state import State
 from millwright.settings import Settings
 
 MAX_BODY_BYTES = 1024**2
 MAX_VALUES = 100_000
 
-_bearer = HTTPBearer(auto_error=False, description="A key from `millwright keys create`.")
 router = APIRouter()
 
 
@@ -40,32 +40,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         state.close()
 
-    app = FastAPI(title="Millwright", summary="Features of machines, as they are now.", lifespan=lifespan)
+    app = FastAPI(title="Millwright", summary="Features of machines, as they are now, and deliveries of data.", lifespan=lifespan)
     app.state.platform = state
     app.include_router(router)
-    app.add_middleware(BodyCap, limit=MAX_BODY_BYTES)
+    app.include_router(uploads.router)
+    app.add_middleware(BodyCap, limit=MAX_BODY_BYTES, streamed=uploads.STREAMED)
     problems.install(app)
     return app
 
 
-def scope(name: str) -> Any:
-    """A dependency that lets only keys with this scope pass: 401 without a valid key, 403 with one that may not."""
-
-    def allowed(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
-        if given is None:
-            raise Refused(401, "no_key", "send a key as `Authorization: Bearer mw_…`; `millwright keys create` makes one")
-        key = request.app.state.platform.key(given.credentials)
-        if key is None or key.refusal(name) in {"the key is revoked", "the key has expired"}:
-            why = "this is not a key of this platform" if key is None else key.refusal(name)
-            raise Refused(401, "bad_key", str(why))
-        if why := key.refusal(name):
-            raise Refused(403, "wrong_scope", why)
-        return str(key.key_id)
-
-    return Depends(allowed)
-
-
-_PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 403, 404, 413, 422, 503)}
+_PROBLEMS = problems_of(401, 403, 404, 413, 422, 503)
 
 
 @router.get("/healthz")

@@ -5,6 +5,8 @@ Belongs here: exceptions → answers. Does not: routes (api.py), what is an erro
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import psycopg
 import redis
 from fastapi import FastAPI, Request
@@ -13,6 +15,11 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from millwright.definitions.load import DefinitionErrors
+from millwright.landing.batches import UnknownBatch
+from millwright.landing.mapping import BadOptions, UnknownDataset
+from millwright.landing.names import BadName
+from millwright.landing.receive import TooLarge
 from millwright.online.codec import Undecodable
 from millwright.online.read import BadEntity
 from millwright.online.served import UnknownFeature
@@ -33,6 +40,15 @@ class Refused(Exception):
         self.status, self.error = status, error
 
 
+_DELIVERIES: tuple[tuple[type[Exception], int, str], ...] = (
+    (UnknownDataset, 404, "unknown_dataset"),
+    (UnknownBatch, 404, "unknown_batch"),
+    (BadOptions, 422, "bad_options"),
+    (BadName, 422, "bad_name"),
+    (TooLarge, 413, "too_large"),
+)
+
+
 def install(app: FastAPI) -> None:
     """Answer each known exception with its Problem."""
     app.add_exception_handler(Refused, _refused)
@@ -41,12 +57,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnknownFeature, _unknown)
     app.add_exception_handler(BadEntity, _entity)
     app.add_exception_handler(Undecodable, _undecodable)
+    for kind, status, word in _DELIVERIES:
+        app.add_exception_handler(kind, _told(status, word))
+    app.add_exception_handler(DefinitionErrors, _definitions)
     app.add_exception_handler(redis.RedisError, _redis)
     app.add_exception_handler(psycopg.Error, _postgres)
 
 
 def _problem(status: int, error: str, message: str) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 413: {"Connection": "close"}}.get(status)
     return JSONResponse({"error": error, "message": message}, status, headers=headers)
 
 
@@ -66,12 +85,25 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _problem(422, "invalid", "; ".join(found))
 
 
+def _told(status: int, word: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A handler that answers with the error's own sentence."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return _problem(status, word, str(error))
+
+    return answer
+
+
+async def _definitions(request: Request, error: Exception) -> Response:
+    return _problem(503, "bad_definitions", "the definition files have mistakes: `millwright apply --plan` lists them")
+
+
 async def _redis(request: Request, error: Exception) -> Response:
     return _problem(503, "redis_unavailable", f"the online store does not answer ({type(error).__name__}); try again")
 
 
 async def _postgres(request: Request, error: Exception) -> Response:
-    return _problem(503, "postgres_unavailable", f"keys or the catalog cannot be read ({type(error).__name__}); try again")
+    return _problem(503, "postgres_unavailable", f"the database does not answer ({type(error).__name__}); try again")
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

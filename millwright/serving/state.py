@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -26,6 +28,7 @@ class State:
     """Shared by all requests of a process; every method may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.project = settings.feast_project
         self.redis = redis.Redis.from_url(settings.require("redis_url"), socket_timeout=2, socket_connect_timeout=2)
         self._pool = ConnectionPool[psycopg.Connection[Any]](
@@ -48,6 +51,12 @@ class State:
         """Close everything."""
         self._pool.close()
         self.redis.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of the pool (autocommit, role app). Raises psycopg.Error or PoolTimeout."""
+        with self._pool.connection() as conn:
+            yield conn
 
     def served(self) -> Served:
         """The catalog; the last one known while Postgres is away. Raises psycopg.Error or PoolTimeout when none was read yet."""

@@ -148,6 +148,14 @@ def landed_elsewhere(conn: psycopg.Connection[Any], batch: Batch, settings_hash:
     return row[0] if row else None
 
 
+def file_name(conn: psycopg.Connection[Any], sha256: str) -> str | None:
+    """What the newest delivery of these bytes called its file, None when there was none."""
+    row = conn.execute(
+        "select file_name from landing.batches where sha256 = %s order by batch_id desc limit 1", (sha256,)
+    ).fetchone()
+    return row[0] if row else None
+
+
 def lock_delivery(conn: psycopg.Connection[Any], dataset: str, sha256: str, settings_hash: str) -> None:
     """Until the end of the transaction nobody else plans this delivery."""
     conn.execute(

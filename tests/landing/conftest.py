@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,18 +11,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from millwright.definitions import Dataset, Definitions, Entity, Reading
 from millwright.landing.batches import Receipt
 from millwright.landing.load import land
 from millwright.landing.receive import Delivery, Received, receive
 from millwright.settings import Settings
-from millwright.stack import bootstrap
-from millwright.stack.postgres import Postgres
 from millwright.warehouse.connect import connect
-from millwright.warehouse.migrate import migrate
-from tests import servers
 
 DEFINITIONS = Definitions(
     entities={"machine": Entity(entity="machine", join_keys={"machine_id": "string"})},
@@ -105,26 +99,6 @@ def counts(receipt: Receipt) -> tuple[int, int, int, int, int]:
     """(received, loaded, corrected, duplicate, quarantined)"""
     assert receipt.state == "landed", receipt.error
     return receipt.received, receipt.loaded, receipt.corrected, receipt.duplicate, receipt.quarantined
-
-
-@pytest.fixture(scope="session")
-def migrated(postgres_server: Postgres) -> str:
-    """Name of a migrated database that others are copied from."""
-    bootstrap.ensure_database(postgres_server.url(), "landing_template", bootstrap.OWNER)
-    migrate(servers.as_role(postgres_server.url("landing_template"), bootstrap.OWNER))
-    return "landing_template"
-
-
-@pytest.fixture
-def app_url(postgres_server: Postgres, migrated: str) -> Iterator[str]:
-    """The role app on a migrated database of its own."""
-    name = f"landing_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server.url(), autocommit=True) as conn:
-        conn.execute(
-            sql.SQL("create database {} template {} owner {}").format(*map(sql.Identifier, (name, migrated, bootstrap.OWNER)))
-        )
-        yield servers.as_role(postgres_server.url(name), bootstrap.APP)
-        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

@@ -117,4 +117,4 @@ def test_a_file_larger_than_the_limit_stays_and_the_others_are_taken(plant: Plan
 def test_odd_names_are_received(plant: Plant, folder: Path) -> None:
     (folder / "a\nb'; --.csv").write_text(TEXT)
     (folder / os.fsdecode(b"caf\xe9.csv")).write_text(TEXT + "\n")
-    assert sorted(names(plant)) == ["a\nb'; --.csv", "caf�.csv"]
+    assert sorted(names(plant)) == ["a_b'; --.csv", "caf�.csv"]

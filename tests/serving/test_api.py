@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +19,10 @@ from millwright.online.publish import publish
 from millwright.registry import apply, set_status
 from millwright.serving import keys
 from millwright.settings import Settings
-from millwright.stack.api import FACTORY
 from millwright.stack.redis import Valkey
-from millwright.stack.server import free_port
 from millwright.warehouse.connect import connect
 from tests import platforms, servers
+from tests.serving.server import uvicorn
 
 NOW = datetime.now(UTC).replace(microsecond=250_000)
 FEATURES = ["machine_vitals:temperature_last", "machine_vitals:vibration_mean_1h", "machine_vitals:readings_count_1h"]
@@ -60,35 +56,9 @@ def served(tmp_path: Path, database: str) -> Iterator[Served]:
             history.put(["press-2"], NOW - timedelta(hours=3), temperature_last=2.5)
             publish(conn, store, definitions, view, project="millwright")
             key = keys.create_key(conn, name="test", scopes=["read"])
-            with _uvicorn(settings) as url, httpx.Client(base_url=url, timeout=10) as client:
+            with uvicorn(settings) as url, httpx.Client(base_url=url, timeout=10) as client:
                 client.headers["Authorization"] = f"Bearer {key.key}"
                 yield Served(client, conn, valkey, settings, key)
-
-
-class _uvicorn:
-    def __init__(self, settings: Settings) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        values = {name: settings.require(name) for name in ("postgres_url", "redis_url")}
-        environment = {**os.environ, **{f"MILLWRIGHT_{name.upper()}": value for name, value in values.items()}}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", FACTORY, "--port", str(port), "--log-level", "warning"],
-            env={**environment, "MILLWRIGHT_PROJECT": str(settings.project)},
-        )
-
-    def __enter__(self) -> str:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                httpx.get(f"{self.url}/healthz")
-                return self.url
-            except httpx.TransportError:
-                time.sleep(0.05)
-        self.__exit__()
-        raise AssertionError("uvicorn did not start")
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(20)
 
 
 def test_features_as_feasts_server_answers_them(served: Served) -> None:

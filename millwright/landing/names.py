@@ -1,0 +1,31 @@
+"""What the ledger, receipts and logs call a delivered file.
+
+Belongs here: names as people gave them → one short line. Does not: what identifies a file (its SHA-256), where it is kept.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 200
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+class BadName(ValueError):
+    """A file name that names nothing."""
+
+
+def label(name: str) -> str:
+    """The last part of a path, on one line, at most 200 characters; what cannot be shown becomes `_`.
+
+    The name decides about nothing: it is told, never opened. Raises BadName when nothing is left of it.
+    """
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    shown = "".join("_" if unicodedata.category(letter) in _UNSHOWN else letter for letter in last).strip()
+    if not shown.strip("._ "):
+        raise BadName("The file has no name. Give one, such as 2026-03-01.csv. Nothing was received.")
+    if len(shown) > LONGEST:
+        stem, dot, suffix = shown.rpartition(".")
+        ending = dot + suffix if stem and len(suffix) <= 20 else ""
+        shown = shown[: LONGEST - len(ending) - 1] + "…" + ending
+    return shown
