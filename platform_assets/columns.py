@@ -14,6 +14,7 @@ TYPES = {"double": "double precision", "int64": "bigint", "string": "text", "boo
 TIMESTAMP = "timestamptz"
 REQUIRED = dg.TableColumnConstraints(nullable=False)
 PREFIX = "readings."
+_WORDS = {"sensor_type": "Kind of device that made the row.", "kind": "What happened, such as failure."}
 
 
 def of_dataset(definitions: Definitions, dataset: Dataset) -> dg.TableSchema:
@@ -23,8 +24,8 @@ def of_dataset(definitions: Definitions, dataset: Dataset) -> dg.TableSchema:
         columns=[
             *(dg.TableColumn(key, TYPES[entity.join_keys[key]], _join_key(dataset.entity), REQUIRED) for key in entity.keys),
             dg.TableColumn("event_timestamp", TIMESTAMP, "When it happened, as the machine says.", REQUIRED),
-            dg.TableColumn("sensor_type", "text", "Kind of device that made the row.", REQUIRED),
-            *(_reading(name, reading) for name, reading in dataset.readings.items()),
+            *([dg.TableColumn(dataset.word, "text", _WORDS[dataset.word], REQUIRED)] if dataset.word else []),
+            *(_reading(name, reading) for name, reading in dataset.values.items()),
         ]
     )
 
@@ -63,7 +64,23 @@ def of_events() -> dg.TableSchema:
             dg.TableColumn("batch_id", "bigint", "Batch that delivered the row (millwright batches).", REQUIRED),
             dg.TableColumn("position", "bigint", "Line of the file or Kafka offset.", REQUIRED),
         ],
-        constraints=dg.TableConstraints(other=["primary key (entity, keys, event_timestamp, kind)"]),
+        constraints=dg.TableConstraints(other=["unique (entity, keys, event_timestamp, kind)"]),
+    )
+
+
+def of_feature_sets() -> dg.TableSchema:
+    """`warehouse.feature_sets`."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn("entity", "text", "Name of the entity.", REQUIRED),
+            dg.TableColumn("keys", "text[]", "Join key values, in the order of the sorted join key names.", REQUIRED),
+            dg.TableColumn("event_timestamp", TIMESTAMP, "Time that the features are as of.", REQUIRED),
+            dg.TableColumn("dataset", "text", "The dataset that they were uploaded to.", REQUIRED),
+            dg.TableColumn("features", "jsonb", "Values by feature name.", REQUIRED),
+            dg.TableColumn("batch_id", "bigint", "Batch that delivered the row (millwright batches).", REQUIRED),
+            dg.TableColumn("position", "bigint", "Line of the file or Kafka offset.", REQUIRED),
+        ],
+        constraints=dg.TableConstraints(other=["unique (entity, keys, event_timestamp, dataset)"]),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-TARGETS = ("measurements", "events")
+TARGETS = ("measurements", "events", "feature_sets")
 
 
 def landing_csv(dataset: str) -> dg.AssetKey:

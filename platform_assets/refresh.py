@@ -40,7 +40,7 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
         *specs.features(settings, definitions),
         *specs.online(settings, definitions),
     ]
-    tables = {name: dataset.target for name, dataset in definitions.datasets.items()}
+    tables = {name: dataset.relation for name, dataset in definitions.datasets.items()}
 
     @dg.multi_asset(
         name=STEP,

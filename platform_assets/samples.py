@@ -23,7 +23,7 @@ _ROWS_OF_DAYS = """
 select s.keys, s.sensor_type, m.event_timestamp, m.readings from warehouse.series s cross join lateral (
   select event_timestamp, readings from warehouse.measurements
   where series_id = s.series_id and event_timestamp >= %(first)s and event_timestamp < %(end)s
-) m where s.entity = %(entity)s limit %(limit)s
+) m where s.relation = 'measurements' and s.entity = %(entity)s limit %(limit)s
 """
 
 

@@ -62,19 +62,27 @@ def landing(definitions: Definitions) -> list[dg.AssetSpec]:
 
 
 def warehouse(settings: Settings, definitions: Definitions) -> list[dg.AssetSpec]:
-    """The two tables that deliveries land in."""
-    schemas = {"measurements": columns.of_measurements(definitions), "events": columns.of_events()}
+    """The tables that deliveries land in."""
+    schemas = {
+        "measurements": columns.of_measurements(definitions),
+        "events": columns.of_events(),
+        "feature_sets": columns.of_feature_sets(),
+    }
     texts = {
         "measurements": (
             "Every row that machines delivered, compared reading by reading.",
             "one row per series and event timestamp",
         ),
         "events": ("Labelled moments, such as failures.", "one row per entity, event timestamp and kind"),
+        "feature_sets": (
+            "Features that were computed elsewhere and uploaded.",
+            "one row per entity, event timestamp and dataset",
+        ),
     }
     every = list(definitions.datasets.values())
     specs = []
     for target in keys.TARGETS:
-        datasets = {name: dataset for name, dataset in sorted(definitions.datasets.items()) if dataset.target == target}
+        datasets = {name: dataset for name, dataset in sorted(definitions.datasets.items()) if dataset.relation == target}
         topics = [name for name, topic in sorted(definitions.topics.items()) if topic.dataset in datasets]
         description, grain = texts[target]
         specs.append(

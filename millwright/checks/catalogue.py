@@ -32,7 +32,8 @@ PARITY = Check(name="parity", description="Redis holds each entity's latest feat
 
 WAREHOUSE: dict[str, tuple[Check, ...]] = {
     "measurements": (SCHEMA, UNIQUE_KEY, NON_EMPTY, DECLARED_RANGES, NEW_READINGS, QUARANTINE, VOLUME, FRESHNESS),
-    "events": (SCHEMA, UNIQUE_KEY),
+    "events": (SCHEMA, UNIQUE_KEY, QUARANTINE, VOLUME),
+    "feature_sets": (SCHEMA, UNIQUE_KEY, QUARANTINE, VOLUME),
 }
 VIEW: tuple[Check, ...] = (SCHEMA, UNIQUE_KEY, NON_EMPTY, DECLARED_RANGES, FRESHNESS)
 ONLINE: tuple[Check, ...] = (PARITY,)

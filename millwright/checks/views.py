@@ -112,7 +112,7 @@ def _freshness(conn: psycopg.Connection[Any], definitions: Definitions, view: Fe
     )
     query = sql.SQL(
         "select max(latest), count(latest), count(*) filter (where latest > %(oldest)s) from "
-        "(select distinct keys from warehouse.series where entity = %(entity)s "
+        "(select distinct keys from warehouse.series where relation = 'measurements' and entity = %(entity)s "
         "and (%(sensor_type)s::text is null or sensor_type = %(sensor_type)s)) s cross join lateral "
         "(select event_timestamp as latest from {} v where {} order by event_timestamp desc limit 1) v"
     ).format(sql.Identifier("features", view.id), same)

@@ -29,8 +29,11 @@ MAX_QUARANTINED = 0.05
 EARLIER_FILES, TIMES = 5, 10
 KEYS = {
     "measurements": ("series_id", "event_timestamp"),
-    "events": ("entity", "keys", "event_timestamp", "kind"),
+    "events": ("series_id", "event_timestamp"),
+    "feature_sets": ("series_id", "event_timestamp"),
 }
+# Events and feature sets are read through views; their keys are held by the tables below.
+ROWS = {"measurements": "measurements", "events": "event_rows", "feature_sets": "feature_set_rows"}
 COLUMNS = {
     "measurements": {
         "series_id": "integer",
@@ -49,17 +52,27 @@ COLUMNS = {
         "batch_id": "bigint",
         "position": "bigint",
     },
+    "feature_sets": {
+        "entity": "text",
+        "keys": "text[]",
+        "event_timestamp": "timestamp with time zone",
+        "dataset": "text",
+        "features": "jsonb",
+        "batch_id": "bigint",
+        "position": "bigint",
+    },
 }
 _JSON = {"double": "number", "int64": "number", "string": "string", "bool": "boolean"}
 
 # Rows of what changed: of the given batches by the change log, or of the given days.
 _OF_BATCHES = """
-select s.series_id, c.first, c.last from warehouse.changes c join warehouse.series s using (entity, keys, sensor_type)
+select s.series_id, c.first, c.last from warehouse.changes c join warehouse.series s using (relation, entity, keys, sensor_type)
 where c.created_timestamp in (select created_timestamp from landing.batches where batch_id = any(%(batches)s))
 and c.batch_id = any(%(batches)s) and c.relation = 'measurements' and c.entity = %(entity)s
 """
 _OF_DAYS = """
-select series_id, %(first)s::timestamptz as first, %(last)s::timestamptz as last from warehouse.series where entity = %(entity)s
+select series_id, %(first)s::timestamptz as first, %(last)s::timestamptz as last from warehouse.series
+where relation = 'measurements' and entity = %(entity)s
 """
 _RANGES = """
 with touched as ({touched}),
@@ -97,15 +110,15 @@ def check_warehouse(
     Values are looked at in the rows that the receipts' batches changed or, with `days` (inclusive, UTC), in those of these days;
     at most ROWS_CHECKED of them. Batches that did not land count nowhere.
     """
-    landed = [receipt for receipt in receipts if receipt.state == "landed"]
-    named = {receipt.dataset for receipt in receipts} & definitions.datasets.keys()
-    wanted = {definitions.datasets[name].target for name in named} | set(targets)
+    known = [receipt for receipt in receipts if receipt.dataset in definitions.datasets]
+    wanted = {definitions.datasets[receipt.dataset].relation for receipt in known} | set(targets)
     results = []
     for target in catalogue.WAREHOUSE:
         if target in wanted:
+            landed = [r for r in known if r.state == "landed" and definitions.datasets[r.dataset].relation == target]
             looks: dict[Check, Callable[[], Seen]] = {
                 catalogue.SCHEMA: partial(tables.schema, conn, ("warehouse", target), COLUMNS[target]),
-                catalogue.UNIQUE_KEY: partial(tables.unique_key, conn, ("warehouse", target), KEYS[target]),
+                catalogue.UNIQUE_KEY: partial(tables.unique_key, conn, ("warehouse", ROWS[target]), KEYS[target]),
                 catalogue.NON_EMPTY: partial(tables.non_empty, conn, ("warehouse", target)),
                 catalogue.DECLARED_RANGES: partial(_ranges, conn, definitions, landed, days),
                 catalogue.NEW_READINGS: partial(_new_readings, definitions, landed),
@@ -159,7 +172,7 @@ def _new_readings(definitions: Definitions, landed: Sequence[Receipt]) -> Seen:
         {"reading": name, "dataset": receipt.dataset, "batch_id": receipt.batch_id}
         for receipt in landed
         for name in receipt.new_readings
-        if name not in definitions.datasets[receipt.dataset].readings
+        if name not in definitions.datasets[receipt.dataset].values
     ]
     names = ", ".join(sorted({str(item["reading"]) for item in new}))
     return Seen(
@@ -220,6 +233,9 @@ def _volume(conn: psycopg.Connection[Any], landed: Sequence[Receipt]) -> Seen:
 
 
 def _freshness(conn: psycopg.Connection[Any], definitions: Definitions) -> Seen:
-    row = conn.execute("select max(last_event) from landing.batches where state = 'landed'").fetchone()
+    datasets = [name for name, dataset in definitions.datasets.items() if dataset.target == "measurements"]
+    row = conn.execute(
+        "select max(last_event) from landing.batches where state = 'landed' and dataset = any(%s)", (datasets,)
+    ).fetchone()
     limit = max((view.ttl for view in definitions.feature_views.values()), default=timedelta(days=1))
     return freshness(row[0] if row else None, datetime.now(UTC), limit, {})

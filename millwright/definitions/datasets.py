@@ -15,6 +15,7 @@ from millwright.definitions.base import Definition, Name, ReadingType
 Target = Literal["measurements", "events", "feature_set"]
 WORDS: dict[Target, str] = {"measurements": "sensor_type", "events": "kind", "feature_set": ""}
 """The field that names a row beside its entity, by target."""
+RELATIONS: dict[Target, str] = {"measurements": "measurements", "events": "events", "feature_set": "feature_sets"}
 EPOCHS = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
 _Character = Annotated[str, StringConstraints(min_length=1, max_length=1)]
 
@@ -176,6 +177,11 @@ class Dataset(Definition):
     def word(self) -> str:
         """The field that names a row beside its entity: sensor_type, kind, or nothing."""
         return WORDS[self.target]
+
+    @property
+    def relation(self) -> str:
+        """The warehouse's name for the rows of the target: measurements, events or feature_sets."""
+        return RELATIONS[self.target]
 
     @property
     def values(self) -> dict[str, Reading]:

@@ -28,6 +28,7 @@ from millwright.landing.rows import Refused, Source, Unavailable
 from millwright.landing.staged import Staged
 from millwright.settings import NotConfigured, Settings
 from millwright.warehouse import commit, ledger, merge
+from millwright.warehouse.relations import Relation
 
 _log = logging.getLogger(__name__)
 _DELIVERED_TWICE = "batches_landed_once"
@@ -169,7 +170,7 @@ def _land(
             )
             ledger.finish_landed(conn, batch.batch_id, created, fingerprint, numbers, receipt.model_dump(mode="json"))
             ledger.notify(conn, "changed")
-            commit.append_changes(conn, batch.batch_id, created, historical=delivery.historical)
+            commit.append_changes(conn, work.relation, batch.batch_id, created, historical=delivery.historical)
     return receipt
 
 
@@ -193,6 +194,11 @@ class _Work:
     delivery: Delivery
     stages: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def relation(self) -> Relation:
+        """Where the rows go."""
+        return Relation(self.definitions.datasets[self.dataset].relation)
+
     def stage(self, source: Source) -> Staged:
         """Read, type and copy every line into the temporary tables."""
         staged = Staged(self.conn, self.settings, self.definitions, self.dataset, self.delivery, source, now=datetime.now(UTC))
@@ -207,13 +213,13 @@ class _Work:
 
     def months(self, staged: Staged) -> None:
         """Make the partitions that the lines need."""
-        if staged.first_event is not None and staged.last_event is not None:
+        if self.relation is Relation.MEASUREMENTS and staged.first_event is not None and staged.last_event is not None:
             merge.ensure_months(self.conn, staged.first_event.date(), staged.last_event.date())
 
     def merge(self, staged: Staged, batch_id: int) -> dict[str, Any]:
         """Merge and quarantine in the open transaction; returns what the receipt says about the rows."""
         with self._timed("merge"):
-            merged = merge.merge(self.conn, batch_id, correction=self.delivery.correction)
+            merged = merge.merge(self.conn, self.relation, batch_id, correction=self.delivery.correction)
         with self._timed("quarantine"):
             for conflicts in merge.conflicts(self.conn):
                 staged.reject_conflicts(conflicts, batch_id)

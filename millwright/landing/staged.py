@@ -46,7 +46,7 @@ class Staged:
         self._conn, self._source = conn, source
         self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None)
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
-        self._entity, self._word = definition.entity, definition.word
+        self._entity, self._word, self._dataset = definition.entity, definition.word, dataset
         self._keys = definitions.entities[definition.entity].keys
         self._series: dict[tuple[str, ...], int] = {}
         self._kinds: dict[tuple[str, str], tuple[int, int, str]] = {}
@@ -136,7 +136,8 @@ class Staged:
     def _numbers(self, typed: Typed) -> npt.NDArray[np.int32]:
         """The number of each row's series in this delivery; new series get the next ones."""
         combined = np.zeros(len(typed.good), dtype=np.int64)
-        columns = [*(typed.keys[name] for name in self._keys), typed.keys[self._word]]
+        columns = [typed.keys[name] for name in self._keys]
+        columns.append(typed.keys[self._word] if self._word else pa.repeat(pa.scalar(self._dataset), len(typed.good)))
         for column in columns:
             encoded = column.dictionary_encode()
             combined = combined * len(encoded.dictionary) + encoded.indices.to_numpy()

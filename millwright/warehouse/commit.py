@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from millwright.warehouse import statements
+from millwright.warehouse.relations import Relation, statement
 
 
 def next_timestamp(conn: psycopg.Connection[Any]) -> datetime:
@@ -23,6 +24,8 @@ def next_timestamp(conn: psycopg.Connection[Any]) -> datetime:
     return row[0]  # type: ignore[no-any-return]
 
 
-def append_changes(conn: psycopg.Connection[Any], batch_id: int, created: datetime, *, historical: bool) -> None:
+def append_changes(
+    conn: psycopg.Connection[Any], relation: Relation, batch_id: int, created: datetime, *, historical: bool
+) -> None:
     """Append what the temporary table `touched` (merge.py) holds to the change log, the last statement before the commit."""
-    conn.execute(statements.load("append_changes"), {"batch": batch_id, "created": created, "historical": historical})
+    conn.execute(statement("append_changes", relation), {"batch": batch_id, "created": created, "historical": historical})

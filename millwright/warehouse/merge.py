@@ -1,4 +1,4 @@
-"""Merges the typed lines of one delivery into the measurements, reading by reading (DESIGN §5).
+"""Merges the typed lines of one delivery into the rows of its relation, reading by reading (DESIGN §5).
 
 Belongs here: staging, the comparison, images for the history, the rows of the quarantine. Does not: what a cell means (landing/),
 the ledger's row (ledger.py), the clock (commit.py).
@@ -21,6 +21,7 @@ from psycopg import sql
 
 from millwright.warehouse import statements
 from millwright.warehouse.copy import copy_in
+from millwright.warehouse.relations import Relation, statement
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +100,7 @@ def ensure_months(conn: psycopg.Connection[Any], first: date, last: date) -> Non
     conn.execute("select warehouse.ensure_months(%s, %s)", (first, last))
 
 
-def merge(conn: psycopg.Connection[Any], batch_id: int, *, correction: bool) -> Merged:
+def merge(conn: psycopg.Connection[Any], relation: Relation, batch_id: int, *, correction: bool) -> Merged:
     """Merge what is staged, in the caller's transaction (read committed). Raises KeysVanished, psycopg.Error.
 
     Two landings at once wait for each other and never deadlock: series, then keys, each in their order.
@@ -108,18 +109,18 @@ def merge(conn: psycopg.Connection[Any], batch_id: int, *, correction: bool) -> 
     conn.execute("set local work_mem = '128MB'")
     conn.execute("set local jit = off")
     overridden = conn.execute(statements.load("override")).rowcount if correction else 0
-    conn.execute(statements.load("upsert_series"))
-    conn.execute(statements.load("number_series"))
+    conn.execute(statement("upsert_series", relation))
+    conn.execute(statement("number_series", relation))
     staged = _one(conn, "select count(*) from staged")
-    loaded = conn.execute(statements.load("insert_first"), batch).rowcount
+    loaded = conn.execute(statement("insert_first", relation), batch).rowcount
     counts: dict[str, int] = {}
     met: list[int] = []
     if loaded < staged:
-        pending = conn.execute(statements.load("collect_pending"), batch).rowcount
+        pending = conn.execute(statement("collect_pending", relation), batch).rowcount
         if loaded + pending != staged:
             raise KeysVanished("Rows were taken out while this batch was compared with them. Nothing was changed; land it again.")
         met = [row[0] for row in conn.execute(statements.load("note_met"), batch)]
-        counts = _judge(conn, batch)
+        counts = _judge(conn, relation, batch)
     conn.execute(statements.load("collect_touched"))
     days = dict(conn.execute("select day, sum(lines)::bigint from touched group by day order by day").fetchall())
     return Merged(
@@ -152,7 +153,7 @@ def event_bounds(conn: psycopg.Connection[Any]) -> tuple[datetime | None, dateti
     return row[0], row[1]
 
 
-def _judge(conn: psycopg.Connection[Any], batch: dict[str, Any]) -> dict[str, int]:
+def _judge(conn: psycopg.Connection[Any], relation: Relation, batch: dict[str, Any]) -> dict[str, int]:
     conn.execute("analyze pending")
     while True:
         conn.execute(statements.load("judge"), batch)
@@ -160,9 +161,9 @@ def _judge(conn: psycopg.Connection[Any], batch: dict[str, Any]) -> dict[str, in
             break
     counts = dict(conn.execute("select verdict, count(*) from pending group by verdict").fetchall())
     if counts.get("corrected"):
-        conn.execute(statements.load("keep_images"), batch)
+        conn.execute(statement("keep_images", relation), batch)
     if counts.get("corrected") or counts.get("loaded"):
-        conn.execute(statements.load("write_merged"))
+        conn.execute(statement("write_merged", relation))
     return counts
 
 

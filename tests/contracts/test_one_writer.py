@@ -68,7 +68,7 @@ def test_the_scan_sees_the_writes_that_must_be_there():
         ("landing", "batches"),
         ("landing", "quarantine"),
         ("warehouse", "changes"),
-        ("warehouse", "measurements"),
+        ("warehouse", "<view>"),  # the rows of the three relations, whose names are put in
         ("features", "state"),
         ("catalog", "feature_views"),
         ("online", "publications"),

@@ -125,4 +125,5 @@ def test_an_empty_repository_loads(tmp_path: Path):
     assert {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()} == {
         "warehouse/measurements",
         "warehouse/events",
+        "warehouse/feature_sets",
     }

@@ -33,7 +33,21 @@ DEFINITIONS = Definitions(
                 "running": Reading(type="bool"),
                 "status": Reading(type="string"),
             },
-        )
+        ),
+        "log": Dataset(
+            dataset="log",
+            target="events",
+            entity="machine",
+            columns={"timestamp": "event_timestamp"},
+            attributes={"severity": Reading(type="int64", min=0), "text": Reading(type="string")},
+        ),
+        "scores": Dataset(
+            dataset="scores",
+            target="feature_set",
+            entity="machine",
+            columns={"timestamp": "event_timestamp"},
+            features={"wear": Reading(type="double", required=True), "grade": Reading(type="string")},
+        ),
     },
 )
 HEADER = "timestamp,machine_id,sensor_type,"
@@ -48,11 +62,11 @@ class Plant:
     url: str
     definitions: Definitions = DEFINITIONS
 
-    def receive(self, content: str | bytes, name: str = "file.csv", **delivery: Any) -> Received:
+    def receive(self, content: str | bytes, name: str = "file.csv", dataset: str = "fleet", **delivery: Any) -> Received:
         data = content.encode() if isinstance(content, str) else content
         return receive(
             self.conn, self.settings, self.definitions, BytesIO(data),
-            dataset="fleet", file_name=name, delivery=Delivery(**delivery), channel="upload", by="test",
+            dataset=dataset, file_name=name, delivery=Delivery(**delivery), channel="upload", by="test",
         )  # fmt: skip
 
     def land(self, content: str | bytes, **delivery: Any) -> Receipt:
@@ -87,6 +101,10 @@ class Plant:
             "warehouse.series",
             "warehouse.measurements",
             "warehouse.measurements_history",
+            "warehouse.event_rows",
+            "warehouse.event_rows_history",
+            "warehouse.feature_set_rows",
+            "warehouse.feature_set_rows_history",
             "warehouse.changes",
         )
         queries = {

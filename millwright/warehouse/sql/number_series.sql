@@ -1,3 +1,3 @@
 update local_series l set series_id = s.series_id
 from warehouse.series s
-where (s.entity, s.keys, s.sensor_type) = (l.entity, l.keys, l.sensor_type)
+where s.relation = {relation} and (s.entity, s.keys, s.sensor_type) = (l.entity, l.keys, l.sensor_type)

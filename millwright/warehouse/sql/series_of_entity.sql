@@ -5,4 +5,4 @@ cross join lateral (
   select (select m.event_timestamp from warehouse.measurements m where m.series_id = s.series_id order by m.event_timestamp limit 1) as first,
          (select m.event_timestamp from warehouse.measurements m where m.series_id = s.series_id order by m.event_timestamp desc limit 1) as last
 ) e
-where s.entity = %(entity)s and (%(sensor_type)s::text is null or s.sensor_type = %(sensor_type)s)
+where s.relation = 'measurements' and s.entity = %(entity)s and (%(sensor_type)s::text is null or s.sensor_type = %(sensor_type)s)

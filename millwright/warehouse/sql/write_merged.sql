@@ -1,5 +1,5 @@
-update warehouse.measurements m
-set readings = p.state, sources = p.sources
+update warehouse.{rows} m
+set {values} = p.state, sources = p.sources
 from (
   select distinct on (series_id, event_timestamp) series_id, event_timestamp, state, sources
   from pending where verdict in ('loaded', 'corrected')
