@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "backfill": ("features:backfill", "Recompute a feature view over a range of days."),
     },
     "Data": {
-        "upload": ("landing:upload", "Land a file."),
+        "upload": ("upload:upload", "Land files, or look what they would do."),
         "batches": ("landing:batches", "The ledger of deliveries; with a number, its receipt."),
         "quarantine": ("landing:quarantine", "Rows of a batch that were set aside, with the reasons."),
         "replay": ("landing:replay", "Plan a failed or refused batch again."),

@@ -1,29 +1,24 @@
-"""Commands on deliveries: upload, batches, quarantine, replay. Does not: what they do (landing/)."""
+"""Commands on what was delivered: batches, quarantine, replay. Does not: upload (upload.py), what they do (landing/)."""
 
 from __future__ import annotations
 
-import getpass
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from millwright.commands.output import Done, command, rows, size
+from millwright.commands.output import command, rows, size
 from millwright.settings import Settings
 
 if TYPE_CHECKING:
-    import psycopg
-
     from millwright.landing.batches import Batches, Receipt
     from millwright.landing.quarantine import Quarantined
 
-_ENDED = ("landed", "refused", "failed", "undone")
-_UNTAKEN_SECONDS = 20.0
 _SHOWN = 20
 
 
-def _receipt_text(receipt: Receipt) -> Any:
+def receipt_text(receipt: Receipt) -> Any:
+    """A receipt for a person."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
@@ -56,91 +51,7 @@ def _receipt_text(receipt: Receipt) -> Any:
     return Group(*parts)
 
 
-def _received_text(received: Any) -> Any:
-    if not hasattr(received, "already"):
-        return _receipt_text(received)
-    if received.already:
-        return (
-            f"This file was delivered before with the same options: batch {received.batch_id}, {received.state}. "
-            f"Nothing changed. `millwright batches {received.batch_id}` shows its receipt."
-        )
-    return (
-        f"Received as batch {received.batch_id} ({size(received.file_bytes)}). It lands with the next run; "
-        f"`millwright batches {received.batch_id}` tells."
-    )
-
-
-def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for value in values:
-        left, mark, right = value.partition("=")
-        if not mark or not left or not right:
-            raise click.BadParameter(f"{value!r}: write two names with = between them, such as {parameter.metavar}")
-        if left in pairs:
-            raise click.BadParameter(f"{left} is given twice")
-        pairs[left] = right
-    return pairs
-
-
-@command(text=_received_text)
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True))
-@click.option("--dataset", "-d", help="Dataset that the file is a delivery of; needed if there is more than one.")
-@click.option("--map", "columns", multiple=True, callback=_pairs, metavar="column=field", help="What a column means; repeatable.")
-@click.option(
-    "--set", "constants", multiple=True, callback=_pairs, metavar="field=value", help="A field for all rows; repeatable."
-)
-@click.option("--timezone", metavar="ZONE", help="Zone of timestamps that have no offset, such as Europe/Berlin.")
-@click.option("--dry-run", is_flag=True, help="Do everything, tell what would happen, change nothing.")
-@click.option("--correction", is_flag=True, help="Values may replace what is there; what they replace is kept.")
-@click.option("--historical", is_flag=True, help="The rows were known at their event time.")
-@click.option("--wait", is_flag=True, help="Wait until it has landed and print the receipt.")
-def upload(
-    file: Path,
-    dataset: str | None,
-    columns: dict[str, str],
-    constants: dict[str, str],
-    timezone: str | None,
-    dry_run: bool,
-    correction: bool,
-    historical: bool,
-    wait: bool,
-) -> Done:
-    """Land a CSV file."""
-    from millwright.definitions import load
-    from millwright.landing.load import dry_run as run_dry
-    from millwright.landing.receive import Delivery, receive
-    from millwright.warehouse.connect import connect
-
-    settings = Settings()
-    definitions = load(settings.feature_repo)
-    if dataset is None:
-        if len(definitions.datasets) != 1:
-            names = ", ".join(sorted(definitions.datasets)) or "none is defined"
-            raise click.UsageError(f"Which dataset is it? Add --dataset with one of: {names}.")
-        dataset = next(iter(definitions.datasets))
-    delivery = Delivery(columns=columns, constants=constants, timezone=timezone, correction=correction, historical=historical)
-    with connect(settings.require("postgres_url"), autocommit=True) as conn:
-        if dry_run:
-            return _done(run_dry(conn, settings, definitions, file, dataset=dataset, delivery=delivery))
-        received = receive(
-            conn,
-            settings,
-            definitions,
-            file,
-            dataset=dataset,
-            file_name=file.name,
-            delivery=delivery,
-            channel="upload",
-            by=getpass.getuser(),
-        )
-        if not wait:
-            return Done(received)
-        if received.already:
-            click.echo(f"This file was delivered before with the same options, as batch {received.batch_id}.", err=True)
-        return _done(_landed(conn, received.batch_id))
-
-
-@command(text=lambda found: rows(found.batches) if hasattr(found, "batches") else _receipt_text(found))
+@command(text=lambda found: rows(found.batches) if hasattr(found, "batches") else receipt_text(found))
 @click.argument("batch", type=int, required=False)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many to list.")
 def batches(batch: int | None, limit: int) -> Batches | Receipt:
@@ -193,29 +104,3 @@ def replay(batch: int) -> Receipt:
 
     with connect(Settings().require("postgres_url"), autocommit=True) as conn:
         return plan_again(conn, batch)
-
-
-def _landed(conn: psycopg.Connection[Any], batch_id: int) -> Receipt:
-    """The receipt once the batch has ended; raises ClickException when no run takes it."""
-    from millwright.landing.batches import receipt
-    from millwright.warehouse import ledger
-
-    since = time.monotonic()
-    while True:
-        batch = ledger.get(conn, batch_id)
-        assert batch is not None
-        if batch.state in _ENDED:
-            return receipt(conn, batch_id)
-        if batch.plan is None and batch.state == "planned" and time.monotonic() - since > _UNTAKEN_SECONDS:
-            raise click.ClickException(
-                f"Batch {batch_id} is received and safe, but no run has taken it for {_UNTAKEN_SECONDS:.0f} s: "
-                "the Dagster daemon does not seem to run, or its sensor is off. "
-                "`millwright status` tells, `millwright up` starts it."
-            )
-        time.sleep(0.1)
-
-
-def _done(receipt: Receipt) -> Done:
-    if receipt.state not in ("landed", "dry_run"):
-        return Done(receipt, 1)
-    return Done(receipt, 3 if receipt.quarantined else 0)

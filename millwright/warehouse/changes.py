@@ -62,3 +62,10 @@ def stale_views(conn: psycopg.Connection[Any], views: Iterable[FeatureView]) -> 
         if row is not None and row[0]:
             found.append(view.id)
     return found
+
+
+def view_progress(conn: psycopg.Connection[Any], view: FeatureView, batch_id: int, created: datetime) -> tuple[bool, bool] | None:
+    """Of a view that reads what the batch changed at `created`: (whether its rows have it, whether it is published)."""
+    source = {"view_id": view.id, "entity": view.entity, "sensor_type": view.source.sensor_type}
+    row = conn.execute(statements.load("view_progress"), {**source, "batch_id": batch_id, "created": created}).fetchone()
+    return None if row is None else (row[0], row[1])

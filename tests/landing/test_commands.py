@@ -13,6 +13,9 @@ from millwright.cli import cli
 from millwright.definitions import load
 from millwright.landing.batches import waiting
 from millwright.landing.load import land
+from millwright.landing.options import OPTIONS as OPTIONS_OF_A_DELIVERY
+from millwright.landing.options import arguments, delivery
+from millwright.landing.receive import Delivery
 from millwright.warehouse.connect import connect
 from tests.landing.conftest import Plant
 
@@ -98,7 +101,7 @@ def test_wait_prints_the_receipt_once_it_has_landed(run, plant: Plant, tmp_path:
 
 
 def test_wait_says_when_nothing_takes_the_batch(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("millwright.commands.landing._UNTAKEN_SECONDS", 0.1)
+    monkeypatch.setattr("millwright.commands.follow.UNTAKEN_SECONDS", 0.1)
     done = run("upload", str(tmp_path / "h.csv"), "--wait")
     assert done.exit_code == 1
     assert "received and safe" in done.output
@@ -114,3 +117,66 @@ def test_wrong_usage_and_unknown_names(run, tmp_path: Path) -> None:
     zone = run("upload", file, "--timezone", "Europe/Berln", "--json")
     assert (zone.exit_code, "Europe/Berlin" in json.loads(zone.stdout)["error"]["message"]) == (1, True)
     assert "There is no batch 7" in run("batches", "7").output
+
+
+def test_several_files_and_patterns_are_told_in_a_table_with_the_worst_code(run, plant: Plant, tmp_path: Path) -> None:
+    for number in (2, 1):
+        (tmp_path / f"day-{number}.csv").write_text(f"timestamp,value\n2026-03-0{number} 00:00:00,1\n")
+    (tmp_path / "empty.csv").write_bytes(b"")
+    options = [*OPTIONS, "--timezone", "UTC"]
+    pattern = str(tmp_path / "day-*.csv")
+    done = run("upload", pattern, str(tmp_path / "day-1.csv"), *options, "--json")
+    assert done.exit_code == 0
+    assert [(each["file"], each["batch_id"], each["state"]) for each in json.loads(done.stdout)["files"]] == [
+        ("day-1.csv", 1, "planned"),
+        ("day-2.csv", 2, "planned"),
+    ]
+    looked = run("upload", pattern, str(tmp_path / "h.csv"), str(tmp_path / "empty.csv"), *options, "--dry-run")
+    assert looked.exit_code == 1  # the empty one is refused; quarantine alone would be 3
+    assert [line.split()[0] for line in looked.stdout.splitlines()[1:]] == ["day-1.csv", "day-2.csv", "h.csv", "empty.csv"]
+    assert run("upload", pattern, str(tmp_path / "h.csv"), *options, "--dry-run").exit_code == 3
+    assert plant.rows("select count(*) from landing.batches") == [(2,)]
+
+
+def test_a_file_that_cannot_be_received_does_not_keep_the_others_back(run, plant: Plant, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "big.csv").write_text(TEXT * 100)
+    monkeypatch.setenv("MILLWRIGHT_MAX_FILE_BYTES", str(len(TEXT)))
+    done = run("upload", str(tmp_path / "big.csv"), str(tmp_path / "h.csv"), *OPTIONS, "--timezone", "UTC", "--json")
+    assert done.exit_code == 1
+    big, small = json.loads(done.stdout)["files"]
+    assert (big["state"], "max_file_bytes" in big["error"], small["state"]) == ("not received", True, "planned")
+    assert run("upload", str(tmp_path / "big.csv"), "--dry-run").exit_code == 1
+
+
+def test_the_standard_input_is_a_file(run, plant: Plant) -> None:
+    def piped(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, ["upload", "-", *OPTIONS, "--timezone", "UTC", *arguments], input=TEXT.encode())
+
+    dry = piped("--filename", "today.csv", "--dry-run", "--json")
+    assert (dry.exit_code, json.loads(dry.stdout)["file_name"], json.loads(dry.stdout)["received"]) == (3, "today.csv", 3)
+    first, again = (json.loads(piped("--filename", "today.csv", "--json").stdout) for _ in range(2))
+    assert (first["file_name"], first["already"], again["already"]) == ("today.csv", False, True)
+    assert first["file_bytes"] == len(TEXT)
+    assert (piped().exit_code, "--filename" in piped().output) == (2, True)
+    assert run("upload", "x.csv", "--filename", "y.csv").exit_code == 2
+
+
+def test_every_option_of_a_delivery_reaches_the_ledger(run, plant: Plant, tmp_path: Path) -> None:
+    given = [
+        *("--map", "a=b=event_timestamp", "--set", "machine_id=m", "--ignore", "note", "--long", "tag=val", "--timezone", "UTC"),
+        *("--timestamp-format", "epoch_ms", "--ambiguous", "latest", "--nonexistent", "earliest", "--decimal", ",", "--thousands", "."),
+        *("--unit", "temperature=degF", "--missing", "-", "--missing", "n/a", "--encoding", "latin-1", "--delimiter", "semicolon"),
+        *("--quote", "none", "--escape", "backslash", "--header", 'x,"y,z"', "--skip-lines", "3", "--comment", "#", "--units-row"),
+        *("--footer", "Sum", "--correction", "--historical", "--repairs", "7"),
+    ]  # fmt: skip
+    assert run("upload", str(tmp_path / "h.csv"), *given).exit_code == 0
+    kept = Delivery.model_validate(plant.rows("select options from landing.batches")[0][0])
+    assert delivery({}) == Delivery()
+    assert arguments(kept) == [
+        *("--map", "a=b=event_timestamp", "--set", "machine_id=m", "--ignore", "note", "--long", "tag=val", "--timezone", "UTC"),
+        *("--timestamp-format", "epoch_ms", "--ambiguous", "latest", "--nonexistent", "earliest", "--decimal", ",", "--thousands", "."),
+        *("--unit", "temperature=degF", "--missing", "-", "--missing", "n/a", "--encoding", "latin-1", "--delimiter", ";"),
+        *("--quote", "none", "--escape", "backslash", "--header", 'x,"y,z"', "--skip-lines", "3", "--comment", "#", "--units-row"),
+        *("--footer", "Sum", "--correction", "--historical", "--repairs", "7"),
+    ]  # fmt: skip
+    assert {f"--{option.name}" for option in OPTIONS_OF_A_DELIVERY} <= set(given)
