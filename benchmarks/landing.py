@@ -93,13 +93,15 @@ def _measures(settings: Settings, folder: Path, rows: int, repeat: int, without:
     yield figure("landing", f"same file again, {of}", statistics.median(again), "s", "lower", goal=0.1)
     if "large" not in without:
         seconds, peak = _landed(settings, write(folder / "large.csv", 5 * rows, month=9))
-        yield figure("landing", f"peak memory at {5 * rows} rows ({5 * rows / seconds:,.0f} rows/s)", peak, "MB", "lower", goal=600)
+        measure = f"peak memory at {5 * rows} rows ({5 * rows / seconds:,.0f} rows/s)"
+        yield figure("landing", measure, peak, "MB", "lower", goal=600)
     tenth = write(folder / "tenth.csv", rows // 10, month=11)
     yield figure("landing", f"dry run, {rows // 10} rows, {of}", _dry(settings, tenth, repeat), "s", "lower", goal=1)
     speed = 100 * (rows // 1000) / _small(settings, folder, rows // 1000)
     yield figure("landing", f"100 files of {rows // 1000} rows waiting", speed, "rows/s", "higher", goal=20_000)
     if "dlt" not in without:
-        yield figure("landing", f"{size}, the same key", ours, "s", "lower", goal=5, peer="dlt merge", theirs=_dlt(settings, good, folder))
+        theirs = _dlt(settings, good, folder)
+        yield figure("landing", f"{size}, the same key", ours, "s", "lower", goal=5, peer="dlt merge", theirs=theirs)
 
 
 @contextmanager
@@ -150,8 +152,9 @@ def _raw(settings: Settings, path: Path) -> float:
 
 
 def _received(settings: Settings, conn: psycopg.Connection[Any], path: Path) -> Any:
+    delivery = Delivery()
     return receive(
-        conn, settings, DEFINITIONS, path, dataset="fleet", file_name=path.name, delivery=Delivery(), channel="upload", by="benchmark"
+        conn, settings, DEFINITIONS, path, dataset="fleet", file_name=path.name, delivery=delivery, channel="upload", by="bench"
     )
 
 

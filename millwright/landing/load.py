@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from millwright.warehouse.relations import Relation
 
 _log = logging.getLogger(__name__)
 _DELIVERED_TWICE = "batches_landed_once"
+_ATTEMPTS = 3
 _KEPT = "Nothing was changed; what was received is kept, and the batch is tried again."
 
 
@@ -107,11 +109,9 @@ def dry_run(
     }
     work = _Work(conn, settings, definitions, dataset, delivery)
     try:
-        with merge.staging(conn):
-            staged = work.stage(CsvFile(path))
-            receipt = None
+        with work.staged(CsvFile(path)) as staged:
+            work.months(staged)
             with conn.transaction(force_rollback=True):
-                work.months(staged)
                 number = ledger.plan_file(
                     conn,
                     source="upload",
@@ -125,10 +125,9 @@ def dry_run(
                 )
                 result = work.merge(staged, number)
                 result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
-            receipt = Receipt.model_validate(told | result | {"state": "dry_run", "stages": work.stages})
     except Refused as error:
         return Receipt.model_validate(told | {"state": "refused", "error": str(error)})
-    return receipt
+    return Receipt.model_validate(told | result | {"state": "dry_run", "stages": work.stages})
 
 
 def _land(
@@ -142,35 +141,46 @@ def _land(
             f"Batch {other} has landed the same file under the same settings. Nothing was changed, and nothing is left to do."
         )
     work = _Work(conn, settings, definitions, batch.dataset, delivery)
-    source = _source(settings, batch)
-    with merge.staging(conn):
-        staged = work.stage(source)
+    with work.staged(_source(settings, batch)) as staged:
         work.months(staged)
-        with conn.transaction():
-            if batch.topic_partition_id is not None:
-                ledger.fence(conn, batch.topic_partition_id)
-            result = work.merge(staged, batch.batch_id)
-            created = commit.next_timestamp(conn)
-            receipt = Receipt.model_validate(
-                batches.base(batch)
-                | result
-                | {
-                    "state": "landed",
-                    "error": None,
-                    "settings_hash": fingerprint,
-                    "stages": work.stages,
-                    "run_id": run_id,
-                    "created_timestamp": created,
-                    "bytes": batch.file_bytes or staged.bytes,
-                }
-            )
-            numbers = ledger.Numbers(
-                days=list(receipt.days),
-                **{name: getattr(receipt, name) for name in ledger.Numbers.__dataclass_fields__ if name != "days"},
-            )
-            ledger.finish_landed(conn, batch.batch_id, created, fingerprint, numbers, receipt.model_dump(mode="json"))
-            ledger.notify(conn, "changed")
-            commit.append_changes(conn, work.relation, batch.batch_id, created, historical=delivery.historical)
+        attempt = 1
+        while True:
+            try:
+                return _commit(work, batch, staged, fingerprint, run_id, direct=attempt == 1)
+            except (errors.UniqueViolation, errors.DeadlockDetected) as error:
+                if attempt == _ATTEMPTS or error.diag.constraint_name == _DELIVERED_TWICE:
+                    raise
+                attempt += 1
+
+
+def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, run_id: str | None, *, direct: bool) -> Receipt:
+    """The transaction of a landing. Raises UniqueViolation or DeadlockDetected when another landing wrote the same keys."""
+    conn = work.conn
+    with conn.transaction():
+        if batch.topic_partition_id is not None:
+            ledger.fence(conn, batch.topic_partition_id)
+        result = work.merge(staged, batch.batch_id, direct=direct)
+        created = commit.next_timestamp(conn)
+        receipt = Receipt.model_validate(
+            batches.base(batch)
+            | result
+            | {
+                "state": "landed",
+                "error": None,
+                "settings_hash": fingerprint,
+                "stages": work.stages,
+                "run_id": run_id,
+                "created_timestamp": created,
+                "bytes": batch.file_bytes or staged.bytes,
+            }
+        )
+        numbers = ledger.Numbers(
+            days=list(receipt.days),
+            **{name: getattr(receipt, name) for name in ledger.Numbers.__dataclass_fields__ if name != "days"},
+        )
+        ledger.finish_landed(conn, batch.batch_id, created, fingerprint, numbers, receipt.model_dump(mode="json"))
+        ledger.notify(conn, "changed")
+        commit.append_changes(conn, work.relation, batch.batch_id, created, historical=work.delivery.historical)
     return receipt
 
 
@@ -199,31 +209,34 @@ class _Work:
         """Where the rows go."""
         return Relation(self.definitions.datasets[self.dataset].relation)
 
-    def stage(self, source: Source) -> Staged:
-        """Read, type and copy every line into the temporary tables."""
-        staged = Staged(self.conn, self.settings, self.definitions, self.dataset, self.delivery, source, now=datetime.now(UTC))
+    @contextmanager
+    def staged(self, source: Source) -> Iterator[Staged]:
+        """Every line, read and typed."""
+        staged = Staged(self.settings, self.definitions, self.dataset, self.delivery, source, now=datetime.now(UTC))
         try:
             with self._timed("check"):
                 staged.fill()
+            yield staged
         finally:
             staged.close()
-        self.stages["copy"] = round(staged.copy_seconds, 4)
-        self.stages["check"] = round(self.stages["check"] - staged.copy_seconds, 4)
-        return staged
 
     def months(self, staged: Staged) -> None:
         """Make the partitions that the lines need."""
         if self.relation is Relation.MEASUREMENTS and staged.first_event is not None and staged.last_event is not None:
             merge.ensure_months(self.conn, staged.first_event.date(), staged.last_event.date())
 
-    def merge(self, staged: Staged, batch_id: int) -> dict[str, Any]:
+    def merge(self, staged: Staged, batch_id: int, *, direct: bool = True) -> dict[str, Any]:
         """Merge and quarantine in the open transaction; returns what the receipt says about the rows."""
+        correction = self.delivery.correction
+        staged.forget_conflicts()
         with self._timed("merge"):
-            merged = merge.merge(self.conn, self.relation, batch_id, correction=self.delivery.correction)
+            lines = staged.lines.tables()
+            merged = merge.merge(self.conn, self.relation, batch_id, staged.series(), lines, correction=correction, direct=direct)
         with self._timed("quarantine"):
-            for conflicts in merge.conflicts(self.conn):
-                staged.reject_conflicts(conflicts, batch_id)
-            quarantined = merge.quarantine(self.conn, batch_id)
+            rejected = chain(
+                staged.rejected.tables(), (staged.conflicting(some, batch_id) for some in merge.conflicts(self.conn))
+            )
+            quarantined = sum(merge.quarantine(self.conn, batch_id, lines) for lines in rejected)
         return {
             "received": staged.received,
             "loaded": merged.loaded,

@@ -1,19 +1,17 @@
-"""One delivery on its way into the temporary tables: numbers of its series, its rejected lines, its figures.
+"""One delivery, read and typed, on its way to Postgres: numbers of its series, its rejected lines, its figures.
 
-Belongs here: source → rules → staging, and what the receipt says about it. Does not: transactions, states (load.py), SQL.
+Belongs here: source → rules → spool, and what the receipt says about it. Does not: transactions, states (load.py), SQL.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,18 +20,26 @@ from millwright.landing.batches import ErrorKind
 from millwright.landing.mapping import Delivery, dataset_of
 from millwright.landing.rows import Block, CellError, Rejected, Source
 from millwright.landing.rules import Rules, Typed
+from millwright.landing.spool import Spool
 from millwright.settings import Settings
 from millwright.warehouse import merge
 
 _PREVIEW_ROWS = 10
+_LINES = pa.schema(
+    [("position", pa.int64()), ("local", pa.int32()), ("event_timestamp", pa.timestamp("us", "UTC")), ("readings", pa.string())]
+)
+_REJECTED = pa.schema([("position", pa.int64()), ("original", pa.binary()), ("errors", pa.string())])
 
 
 class Staged:
-    """Reads a source once, block by block, into the temporary tables; afterwards its counts are final but for conflicts."""
+    """Reads a source once, block by block, into spools; afterwards its counts are final but for conflicts.
+
+    `lines`: position, local (number of the series), event_timestamp, readings (JSON text). `rejected`: position, original bytes,
+    errors (JSON text).
+    """
 
     def __init__(
         self,
-        conn: psycopg.Connection[Any],
         settings: Settings,
         definitions: Definitions,
         dataset: str,
@@ -43,31 +49,43 @@ class Staged:
         now: datetime,
     ) -> None:
         definition = dataset_of(definitions, dataset)
-        self._conn, self._source = conn, source
+        self._source = source
         self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None)
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
         self._entity, self._word, self._dataset = definition.entity, definition.word, dataset
         self._keys = definitions.entities[definition.entity].keys
         self._series: dict[tuple[str, ...], int] = {}
         self._kinds: dict[tuple[str, str], tuple[int, int, str]] = {}
+        self._kinds_read = self._kinds
         self.received = self.bytes = 0
         self.first_event: datetime | None = None
         self.last_event: datetime | None = None
         self.new_readings: list[str] = []
         self.preview: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
-        self.copy_seconds = 0.0
+        self.lines, self.rejected = Spool(_LINES), Spool(_REJECTED)
 
     def close(self) -> None:
-        """Give back what the rules hold."""
+        """Give back what the rules and the spools hold."""
         self._rules.close()
+        self.lines.close()
+        self.rejected.close()
 
     def fill(self) -> None:
-        """Read to the end. Raises Refused, Unavailable, psycopg.Error."""
+        """Read to the end. Raises Refused, Unavailable, OSError."""
         for block in self._source.blocks():
             self._take(block)
+        self.facts = self._source.facts()
+        self._kinds_read = dict(self._kinds)
+
+    def forget_conflicts(self) -> None:
+        """Count conflicts anew: the transaction that found them was rolled back."""
+        self._kinds = dict(self._kinds_read)
+
+    def series(self) -> pa.Table:
+        """Which series the local numbers are: local int32, entity, keys list<string>, sensor_type."""
         keys = sorted(self._series, key=self._series.__getitem__)
-        series = pa.table(
+        return pa.table(
             {
                 "local": pa.array(range(len(keys)), pa.int32()),
                 "entity": pa.array([self._entity] * len(keys), pa.string()),
@@ -75,18 +93,16 @@ class Staged:
                 "sensor_type": pa.array([key[-1] for key in keys], pa.string()),
             }
         )
-        self._copy(merge.stage_series, series)
-        self.facts = self._source.facts()
 
-    def reject_conflicts(self, conflicts: Sequence[merge.Conflict], batch_id: int) -> None:
-        """Add lines that contradict the warehouse to the rejected ones."""
+    def conflicting(self, conflicts: Sequence[merge.Conflict], batch_id: int) -> pa.Table:
+        """Lines that contradict the warehouse, as rejected ones; they are counted."""
         originals = self._source.originals(np.array([conflict.position for conflict in conflicts], dtype=np.int64))
-        self._reject(
-            [
-                Rejected(conflict.position, original, [self._told(cell, batch_id) for cell in conflict.cells])
-                for conflict, original in zip(conflicts, originals, strict=True)
-            ]
-        )
+        lines = [
+            Rejected(conflict.position, original, [self._told(cell, batch_id) for cell in conflict.cells])
+            for conflict, original in zip(conflicts, originals, strict=True)
+        ]
+        self._count(lines)
+        return _table(lines)
 
     def kinds(self) -> list[ErrorKind]:
         """The errors by kind, most frequent first."""
@@ -115,23 +131,17 @@ class Staged:
             cells = list(typed.errors.values())
             originals = self._source.originals(positions[order])
             rejected += [Rejected(int(positions[at]), original, cells[at]) for at, original in zip(order, originals, strict=True)]
-        self._reject(rejected)
+        self._count(rejected)
+        self.rejected.put(_table(rejected))
         if not len(typed.good):
             return
         positions = block.positions[typed.good]
-        lines = pa.table(
-            {
-                "position": pa.array(positions),
-                "local": pa.array(self._numbers(typed)),
-                "event_timestamp": typed.event_timestamp,
-                "readings": typed.readings,
-            }
-        )
+        columns = [pa.array(positions), pa.array(self._numbers(typed)), typed.event_timestamp, typed.readings]
+        self.lines.put(pa.table(columns, schema=_LINES))
         bounds = pc.min_max(typed.event_timestamp).as_py()
         self.first_event = min(filter(None, (self.first_event, bounds["min"])))
         self.last_event = max(filter(None, (self.last_event, bounds["max"])))
         self._show(typed, positions)
-        self._copy(merge.stage, lines)
 
     def _numbers(self, typed: Typed) -> npt.NDArray[np.int32]:
         """The number of each row's series in this delivery; new series get the next ones."""
@@ -160,9 +170,7 @@ class Staged:
                 }
             )
 
-    def _reject(self, lines: Sequence[Rejected]) -> None:
-        if not lines:
-            return
+    def _count(self, lines: Sequence[Rejected]) -> None:
         for line in lines:
             for error in line.errors:
                 kind = (error["code"], error["column"])
@@ -170,14 +178,6 @@ class Staged:
                 if line.position < first:
                     first, message = line.position, error["message"]
                 self._kinds[kind] = (count + 1, first, message)
-        table = pa.table(
-            {
-                "position": pa.array([line.position for line in lines], pa.int64()),
-                "original": pa.array([line.original for line in lines], pa.binary()),
-                "errors": pa.array([json.dumps(line.errors, ensure_ascii=False) for line in lines], pa.string()),
-            }
-        )
-        self._copy(merge.stage_rejected, table)
 
     def _told(self, cell: dict[str, Any], batch_id: int) -> CellError:
         where = (
@@ -189,7 +189,11 @@ class Staged:
         message = f"{json.dumps(cell['here'])[:60]} contradicts {json.dumps(cell['there'])[:60]} of {where}"
         return {"column": column, "code": "conflict", "message": message}
 
-    def _copy(self, into: Any, table: pa.Table) -> None:
-        start = time.perf_counter()
-        into(self._conn, table)
-        self.copy_seconds += time.perf_counter() - start
+
+def _table(lines: Sequence[Rejected]) -> pa.Table:
+    columns = [
+        [line.position for line in lines],
+        [line.original for line in lines],
+        [json.dumps(line.errors, ensure_ascii=False) for line in lines],
+    ]
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, _REJECTED, strict=True)], schema=_REJECTED)

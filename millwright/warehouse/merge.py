@@ -10,10 +10,9 @@ the rest is judged again. That gives what line after line would give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -21,9 +20,12 @@ from psycopg import sql
 
 from millwright.warehouse import statements
 from millwright.warehouse.copy import copy_in
+from millwright.warehouse.direct import Direct
 from millwright.warehouse.relations import Relation, statement
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 _CONFLICTS_AT_ONCE = 10_000
@@ -64,71 +66,81 @@ class KeysVanished(RuntimeError):
     """Rows were taken out by another transaction in the middle of the comparison; landing again is safe."""
 
 
-@contextmanager
-def staging(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """The temporary tables of one landing, for the length of the block; outside any transaction."""
-    conn.execute(statements.load("stage_tables"))
-    try:
-        yield
-    finally:
-        if not conn.closed and not conn.broken:
-            conn.execute(statements.load("drop_tables"))
-
-
-def stage(conn: psycopg.Connection[Any], lines: pa.Table) -> None:
-    """Append typed lines: position int64, local int32 (number of its series), event_timestamp, readings (JSON text)."""
-    if lines.num_rows:
-        copy_in(conn, sql.Identifier("pg_temp", "staged"), lines, jsonb=["readings"])
-
-
-def stage_rejected(conn: psycopg.Connection[Any], rejected: pa.Table) -> None:
-    """Append lines for the quarantine: position int64, original binary, errors (JSON text)."""
-    if rejected.num_rows:
-        copy_in(conn, sql.Identifier("pg_temp", "rejected"), rejected, jsonb=["errors"])
-
-
-def stage_series(conn: psycopg.Connection[Any], series: pa.Table) -> None:
-    """Say which series the local numbers are: local int32, entity, keys list<string>, sensor_type. After the last `stage`."""
-    if series.num_rows:
-        copy_in(conn, sql.Identifier("pg_temp", "local_series"), series)
-    for table in ("staged", "local_series"):
-        conn.execute(sql.SQL("analyze {}").format(sql.Identifier("pg_temp", table)))
-
-
 def ensure_months(conn: psycopg.Connection[Any], first: date, last: date) -> None:
     """Make the month partitions that these UTC days need; before the landing's transaction, so that none waits for another."""
     conn.execute("select warehouse.ensure_months(%s, %s)", (first, last))
 
 
-def merge(conn: psycopg.Connection[Any], relation: Relation, batch_id: int, *, correction: bool) -> Merged:
-    """Merge what is staged, in the caller's transaction (read committed). Raises KeysVanished, psycopg.Error.
+def merge(
+    conn: psycopg.Connection[Any],
+    relation: Relation,
+    batch_id: int,
+    series: pa.Table,
+    lines: Iterable[pa.Table],
+    *,
+    correction: bool,
+    direct: bool,
+) -> Merged:
+    """Merge the lines of a delivery in the caller's transaction (read committed). Raises KeysVanished, psycopg.Error.
 
-    Two landings at once wait for each other and never deadlock: series, then keys, each in their order.
+    `series`: local int32, entity, keys list<string>, sensor_type. `lines`: tables of position int64, local int32,
+    event_timestamp, readings (JSON text). `direct`: what provably meets nothing skips the comparison; that can end with
+    UniqueViolation of the rows where another transaction writes the same keys, and is to be landed again without.
+    Two landings at once wait for each other: series, then keys, each in their order; without `direct` they never deadlock.
     """
     batch: dict[str, Any] = {"batch": batch_id, "correction": correction}
     conn.execute("set local work_mem = '128MB'")
     conn.execute("set local jit = off")
-    overridden = conn.execute(statements.load("override")).rowcount if correction else 0
+    if _one(conn, "select count(*) from pg_class where oid = to_regclass('pg_temp.staged')") == 0:
+        conn.execute(statements.load("stage_tables"))
+    ids = _number(conn, relation, series)
+    way = Direct(conn, relation, batch_id, ids)
+    staged = sum(_stage(conn, way.take(table) if direct and not correction else table) for table in lines)
+    merged = _compared(conn, relation, batch, staged) if staged else Merged(loaded=0, corrected=0, duplicate=0, conflicts=0)
+    _copy(conn, "touched", way.touched())
+    days = dict(conn.execute("select day, sum(lines)::bigint from touched group by day order by day").fetchall())
+    return replace(merged, loaded=merged.loaded + way.rows, days=days)
+
+
+def _number(conn: psycopg.Connection[Any], relation: Relation, series: pa.Table) -> npt.NDArray[np.int64]:
+    """Make what series are missing; their series_id by local number."""
+    import numpy as np
+
+    _copy(conn, "local_series", series)
+    conn.execute("analyze local_series")
     conn.execute(statement("upsert_series", relation))
     conn.execute(statement("number_series", relation))
-    staged = _one(conn, "select count(*) from staged")
+    ids = conn.execute("select series_id from local_series order by local").fetchall()
+    return np.array(ids, dtype=np.int64).reshape(-1)
+
+
+def _stage(conn: psycopg.Connection[Any], lines: pa.Table) -> int:
+    return _copy(conn, "staged", lines, jsonb=["readings"])
+
+
+def _copy(conn: psycopg.Connection[Any], table: LiteralString, rows: pa.Table, *, jsonb: Collection[str] = ()) -> int:
+    return copy_in(conn, sql.Identifier("pg_temp", table), rows, jsonb=jsonb) if rows.num_rows else 0
+
+
+def _compared(conn: psycopg.Connection[Any], relation: Relation, batch: dict[str, Any], staged: int) -> Merged:
+    """Merge what is staged, comparing it with what is there; notes what it touched."""
+    conn.execute("analyze staged")
+    overridden = conn.execute(statements.load("override")).rowcount if batch["correction"] else 0
     loaded = conn.execute(statement("insert_first", relation), batch).rowcount
     counts: dict[str, int] = {}
     met: list[int] = []
-    if loaded < staged:
+    if loaded < staged - overridden:
         pending = conn.execute(statement("collect_pending", relation), batch).rowcount
-        if loaded + pending != staged:
+        if loaded + pending != staged - overridden:
             raise KeysVanished("Rows were taken out while this batch was compared with them. Nothing was changed; land it again.")
         met = [row[0] for row in conn.execute(statements.load("note_met"), batch)]
         counts = _judge(conn, relation, batch)
     conn.execute(statements.load("collect_touched"))
-    days = dict(conn.execute("select day, sum(lines)::bigint from touched group by day order by day").fetchall())
     return Merged(
         loaded=loaded + counts.get("loaded", 0),
         corrected=counts.get("corrected", 0),
         duplicate=counts.get("duplicate", 0) + overridden,
         conflicts=counts.get("conflict", 0),
-        days=days,
         met=met,
         matched=[Matched(*row) for row in conn.execute(statements.load("duplicates"), batch)],
     )
@@ -141,16 +153,14 @@ def conflicts(conn: psycopg.Connection[Any]) -> Iterator[list[Conflict]]:
         yield [Conflict(*row) for row in rows[start : start + _CONFLICTS_AT_ONCE]]
 
 
-def quarantine(conn: psycopg.Connection[Any], batch_id: int) -> int:
-    """Move the rejected lines to the quarantine of the batch; returns how many."""
-    return conn.execute(statements.load("quarantine"), {"batch": batch_id}).rowcount
+def quarantine(conn: psycopg.Connection[Any], batch_id: int, rejected: pa.Table) -> int:
+    """Put lines (position int64, original binary, errors JSON text) into the quarantine of the batch; returns how many."""
+    import pyarrow as pa
 
-
-def event_bounds(conn: psycopg.Connection[Any]) -> tuple[datetime | None, datetime | None]:
-    """First and last event time of what is staged."""
-    row = conn.execute("select min(event_timestamp), max(event_timestamp) from staged").fetchone()
-    assert row is not None
-    return row[0], row[1]
+    if not rejected.num_rows:
+        return 0
+    rows = rejected.append_column("batch_id", pa.repeat(pa.scalar(batch_id, pa.int64()), rejected.num_rows))
+    return copy_in(conn, sql.Identifier("landing", "quarantine"), rows, jsonb=["errors"])
 
 
 def _judge(conn: psycopg.Connection[Any], relation: Relation, batch: dict[str, Any]) -> dict[str, int]:

@@ -39,3 +39,9 @@ def statement(name: str, relation: Relation) -> sql.Composed:
         values=sql.Identifier(values),
         relation=sql.Literal(relation.value),
     )
+
+
+def table_of(relation: Relation) -> tuple[sql.Identifier, str]:
+    """The relation's table, and the column of its values."""
+    rows, _, values = _NAMES[relation]
+    return sql.Identifier("warehouse", rows), values

@@ -20,6 +20,7 @@ WRITE = re.compile(
     r"|drop\s+table(?:\s+if\s+exists)?)\s+(?:only\s+)?\"?(" + "|".join(OWNERS) + r")\"?\.(?:\"?(\w+)|\{)",
     re.IGNORECASE,
 )
+COPIED = re.compile(r'copy_in\(\w+, sql\.Identifier\("(' + "|".join(OWNERS) + r')", "(\w+)"\)')
 
 
 def sources() -> list[tuple[Path, str]]:
@@ -49,7 +50,12 @@ def writer(path: Path) -> str:
 
 
 def writes() -> set[tuple[str, str, str]]:
-    return {
+    copies = {
+        (match[1], match[2], writer(path))
+        for path in sorted((ROOT / "millwright").rglob("*.py"))
+        for match in COPIED.finditer(path.read_text(encoding="utf-8"))
+    }
+    return copies | {
         (match[1].lower(), (match[2] or "<view>").lower(), writer(path))
         for path, text in sources()
         for match in WRITE.finditer(re.sub(r"--.*", "", text))
@@ -60,6 +66,11 @@ def writes() -> set[tuple[str, str, str]]:
 def test_every_table_is_written_by_the_package_that_owns_its_schema():
     strangers = sorted(f"{package} writes {schema}.{table}" for schema, table, package in writes() if package != OWNERS[schema])
     assert strangers == []
+
+
+def test_rows_are_copied_in_by_the_package_warehouse_alone():
+    callers = {writer(path) for path in sorted((ROOT / "millwright").rglob("*.py")) if "copy_in" in path.read_text("utf-8")}
+    assert callers == {"warehouse"}
 
 
 def test_the_scan_sees_the_writes_that_must_be_there():
