@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from millwright.definitions import patterns
 from millwright.definitions.base import Definition, Name, ReadingType
 
 Target = Literal["measurements", "events", "feature_set"]
@@ -105,6 +106,8 @@ class Timestamps(BaseModel):
     def _known(cls, format: str | None) -> str | None:
         if format is not None and "%" not in format and format not in ("iso", *EPOCHS, "excel"):
             raise ValueError(f"a format is iso, {', '.join(EPOCHS)}, excel or a pattern such as %d.%m.%Y %H:%M, got {format!r}")
+        if format is not None and "%" in format:
+            patterns.compiled(format)
         return format
 
     def over(self, other: Timestamps) -> Timestamps:

@@ -28,10 +28,13 @@ def only(values: pa.Array, where: Mask) -> pa.Array:
     return values if where.all() else pc.if_else(pa.array(where), values, None)
 
 
-def trimmed(cells: Cells) -> tuple[pa.Array, Mask]:
-    """Text without spaces and tabs at both ends, and which rows have none."""
+def trimmed(cells: Cells, missing_words: pa.Array | None = None) -> tuple[pa.Array, Mask]:
+    """Text without spaces and tabs at both ends, and which rows have none, or a word that means none."""
     text = pc.utf8_trim(cells.text, " \t")
-    return text, mask(pc.equal(text, ""))
+    missing = mask(pc.equal(text, ""))
+    if missing_words is not None:
+        missing |= mask(pc.is_in(text, missing_words))
+    return text, missing
 
 
 def encoded(text: pa.Array) -> pa.Array:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millwright.landing.arrays import Mask
+from millwright.landing.arrays import mask as as_mask
+from millwright.landing.hints import Hints
 from millwright.landing.rows import CellError, Cells, Kind
 
 _QUOTED = 60
@@ -33,6 +36,23 @@ class Errors:
         for index, cell in zip(indices.tolist(), quoted, strict=True):
             told = message if cell is None else f"{short(cell)} {message}"
             self.rows.setdefault(index, []).append({"column": column, "code": code, "message": told})
+
+    def explain(self, mask: Mask, column: str, code: str, hints: Hints, otherwise: str, text: pa.Array) -> None:
+        """Note an error for the rows of `mask`; each is told the first hint that its text matches, or else `otherwise`."""
+        indices = np.flatnonzero(mask)
+        if not indices.size:
+            return
+        cells = text.take(pa.array(indices))
+        rest = np.ones(indices.size, dtype=np.bool_)
+        for expression, message in (*hints, ("", otherwise)):
+            told = rest & as_mask(pc.match_substring_regex(cells, expression))
+            if told.any():
+                rest &= ~told
+                these = np.zeros(mask.size, dtype=np.bool_)
+                these[indices[told]] = True
+                self.add(these, column, code, message, text)
+            if not rest.any():
+                break
 
     def in_column(self, column: str) -> Mask:
         """Rows that have an error in the column already."""

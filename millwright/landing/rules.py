@@ -24,7 +24,7 @@ from millwright.landing.errors import Errors
 from millwright.landing.keys import Keys
 from millwright.landing.mapping import EVENT, Delivery, Mapped, map_columns
 from millwright.landing.rows import Block, CellError, Cells, Kind
-from millwright.landing.timestamps import Moments
+from millwright.landing.timestamps import Bounds, Moments
 from millwright.landing.values import Values
 from millwright.settings import Settings
 
@@ -50,7 +50,9 @@ class Rules:
         self._definitions, self._dataset, self._delivery, self._fixed = definitions, dataset, delivery, fixed
         self._casts = Casts()
         first = datetime.combine(settings.first_day, time(), UTC)
-        self._moments = Moments(self._casts, delivery.timezone or dataset.timezone, first, now + settings.max_future)
+        bounds = Bounds(first, now + settings.max_future, dataset.not_before, dataset.not_after)
+        how, numbers = delivery.timestamps.over(dataset.timestamps), delivery.numbers or dataset.numbers
+        self._moments = Moments(self._casts, how, numbers, delivery.timezone or dataset.timezone, bounds)
         self._values = Values(self._casts)
         self._keys = Keys(self._values, dataset, definitions.entities[dataset.entity])
 

@@ -1,0 +1,88 @@
+"""What to tell somebody whose timestamp or number could not be read.
+
+Belongs here: the likely cause, by the form of the text, and the option that mends it. Does not: deciding whether a cell is good.
+A hint is a regular expression (RE2) and what is said of a cell that it matches; the first that matches is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+Hints = Sequence[tuple[str, str]]
+
+_DAY_FIRST = "(1[3-9]|2[0-9]|3[01])"
+_SHORT = "[0-9]{1,2}"
+_YEARS = ((r"[0-9]{4}", "%Y"), (r"[0-9]{2}", "%y"))
+_TIMES = (
+    (r"[ T][0-9]{1,2}:[0-9]{2}:[0-9]{2}[.][0-9]+", "%H:%M:%S.%f"),
+    (r"[ T][0-9]{1,2}:[0-9]{2}:[0-9]{2}", "%H:%M:%S"),
+    (r"[ T][0-9]{1,2}:[0-9]{2}", "%H:%M"),
+    ("", ""),
+)
+_SCALES = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
+_EXCEL_EPOCH = 25569.0  # the serial day of 1970-01-01
+
+
+def _dates() -> list[tuple[str, str]]:
+    hints = []
+    for mark in "/.-":
+        for year, short in _YEARS:
+            for expression, time in _TIMES:
+                between = "T" if "T" in time else " "
+                after = f"{between}{time}" if time else ""
+                day, month = f"%d{mark}%m{mark}{short}{after}", f"%m{mark}%d{mark}{short}{after}"
+                if after:
+                    day, month = f"'{day}'", f"'{month}'"
+                end = f"[{mark}]{year}{expression}$"
+                hints.append((f"^{_DAY_FIRST}[{mark}]{_SHORT}{end}", f"is not ISO 8601: give --timestamp-format {day}"))
+                hints.append((f"^{_SHORT}[{mark}]{_DAY_FIRST}{end}", f"is not ISO 8601: give --timestamp-format {month}"))
+                either = f"may have the day or the month first: give --timestamp-format {day} or {month}"
+                hints.append((f"^{_SHORT}[{mark}]{_SHORT}{end}", either))
+    for expression, time in _TIMES:
+        after = f" {time}" if time else ""
+        quote = "'" if after else ""
+        told = f"is not ISO 8601: give --timestamp-format {quote}%Y/%m/%d{after}{quote}"
+        hints.append((f"^[0-9]{{4}}/{_SHORT}/{_SHORT}{expression}$", told))
+    return hints
+
+
+ISO: Hints = (
+    (
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]24:",
+        "has the hour 24, which ISO 8601 has given up: write 00:00:00 of the next day",
+    ),
+    (
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:60",
+        "is a leap second, which the warehouse's clock does not have: write second 59, or the next minute",
+    ),
+    (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "has no time of day: if midnight is meant, give --timestamp-format %Y-%m-%d"),
+    (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]", "is no date and time that exist"),
+    *_dates(),
+)
+NOT_ISO = "is not an ISO 8601 timestamp such as 2026-03-01T12:00:00Z; if it has another form, give --timestamp-format"
+
+
+def epochs(first: datetime, last: datetime) -> list[tuple[str, float, float]]:
+    """(format, least, greatest): the numbers that are a moment between `first` and `last` in that format."""
+    low, high = first.timestamp(), last.timestamp()
+    found = [(name, low * scale, high * scale) for name, scale in _SCALES.items()]
+    return [*found, ("excel", low / 86400 + _EXCEL_EPOCH, high / 86400 + _EXCEL_EPOCH)]
+
+
+MISSING = r"(?i)^(nan|null|nil|none|n/?a|#n/a|[-–—]+|\?+|\.|missing)$"
+_UNIT = r"^[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?\s*[\p{L}°%µ$€£][\p{L}0-9°%µ/²³·^*()-]*$"
+
+NUMBER: Hints = (
+    (r"(?i)^[+-]?0[xbo][0-9a-f]+$", "is not a decimal number"),
+    (_UNIT, "is not a number alone: give the unit with --unit, and only numbers in the column"),
+    (r"^[+-]?[0-9]{1,3}([.][0-9]{3})+,[0-9]+$", "is not a number with a decimal point; if the comma is the decimal mark: "
+     "--decimal , --thousands ."),
+    (r"^[+-]?[0-9]{1,3}(,[0-9]{3})+[.][0-9]*$", "has marks between thousands; if they are meant: --thousands ,"),
+    (r"^[+-]?[0-9]*,[0-9]+$", "is not a number with a decimal point; if the comma is the decimal mark: --decimal ,"),
+    (r"^[+-]?[0-9]{1,3}([ \x{a0}\x{202f}\x{2009}][0-9]{3})+", "has marks between thousands; if they are meant: --thousands ' '"),
+    (r"^[+-]?[0-9]{1,3}(['’][0-9]{3})+", "has marks between thousands; if they are meant: --thousands \"'\""),
+    (r"^[+-]?[0-9]{1,3}(_[0-9]{3})+", "has marks between thousands; if they are meant: --thousands _"),
+    (r"^[−–].*[0-9]$", "has a dash that is not the minus sign -"),
+    (r"^[+-]?[\p{Nd}]+([.,][\p{Nd}]+)?$", "has digits other than 0 to 9"),
+)  # fmt: skip
