@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,7 +100,7 @@ def _measures(settings: Settings, folder: Path, rows: int, repeat: int, without:
     speed = 100 * (rows // 1000) / _small(settings, folder, rows // 1000)
     yield figure("landing", f"100 files of {rows // 1000} rows waiting", speed, "rows/s", "higher", goal=20_000)
     if "dlt" not in without:
-        theirs = _dlt(settings, good, folder)
+        theirs = _dlt(settings, [folder / "good0.csv", good], folder)
         yield figure("landing", f"{size}, the same key", ours, "s", "lower", goal=5, peer="dlt merge", theirs=theirs)
 
 
@@ -170,6 +170,9 @@ def _landed(settings: Settings, path: Path) -> tuple[float, float]:
 
 
 def _land(batch_id: int) -> dict[str, float]:
+    import pgpq  # noqa: F401 - what a run has imported before its first batch
+    import pyarrow.compute  # noqa: F401
+
     settings = Settings(project=Path(__file__).parents[1])
     with connect(settings.require("postgres_url"), autocommit=True) as conn:
         began = time.perf_counter()
@@ -221,8 +224,8 @@ def _small(settings: Settings, folder: Path, rows: int) -> float:
         return time.perf_counter() - began
 
 
-def _dlt(settings: Settings, path: Path, folder: Path) -> float:
-    """Seconds of dlt's merge on the same key, fed with Arrow tables as its documentation advises for speed."""
+def _dlt(settings: Settings, paths: Sequence[Path], folder: Path) -> float:
+    """Seconds of dlt's merge of the last file into a table that has the others, fed with Arrow tables: its fastest way."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR", "NORMALIZE__WORKERS": "2"}
     import dlt
     from pyarrow import csv
@@ -232,13 +235,12 @@ def _dlt(settings: Settings, path: Path, folder: Path) -> float:
         "landing", pipelines_dir=str(folder / "dlt"), destination=dlt.destinations.postgres(url), dataset_name="theirs"
     )
     key = ("machine_id", "sensor_type", "timestamp")
-    resource_ = dlt.resource(lambda: iter(csv.open_csv(path)), name="fleet", write_disposition="merge", primary_key=key)
-    began = time.perf_counter()
-    pipeline.run(resource_)
-    seconds = time.perf_counter() - began
-    with connect(url, autocommit=True) as conn:
-        row = conn.execute("select count(*) from theirs.fleet").fetchone()
-    assert row is not None and row[0] > 0
+    seconds = 0.0
+    for path in paths:
+        rows = dlt.resource(csv.open_csv(path), name="fleet", write_disposition="merge", primary_key=key)
+        began = time.perf_counter()
+        pipeline.run(rows)
+        seconds = time.perf_counter() - began
     return seconds
 
 

@@ -5,10 +5,10 @@ Belongs here: the casts, held against Python's own by property tests. Does not: 
 
 from __future__ import annotations
 
-import duckdb
 import pyarrow as pa
 
 from millwright.landing.arrays import Mask, only
+from millwright.landing.duck import cursor
 
 _CASTS = {
     "double": "select try_cast(c as double) as v from cells",
@@ -22,8 +22,7 @@ class Casts:
     """A DuckDB in memory that casts; `close` gives its memory back."""
 
     def __init__(self) -> None:
-        self._caster = duckdb.connect()
-        self._caster.execute("set threads = 1")
+        self._caster = cursor()
 
     def __call__(self, text: pa.Array, where: Mask, to: str) -> pa.Array:
         """The rows of `where` as `double`, `int64`, or microseconds of a `local` time or an `instant`; null where impossible."""

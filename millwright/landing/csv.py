@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 from psycopg import sql
 
+from millwright.landing.duck import cursor
 from millwright.landing.records import MAX_RECORD, Records, split
 from millwright.landing.rows import Block, CellError, Cells, Positions, Refused, Rejected, Unavailable
 
@@ -69,8 +70,7 @@ class CsvFile:
     def blocks(self) -> Iterator[Block]:
         """The data lines in order. Raises Refused, naming the line, and Unavailable when the bytes are not the ones received."""
         digest = hashlib.sha256()
-        with self._open() as file, tempfile.TemporaryDirectory(prefix="millwright-") as folder, duckdb.connect() as reader:
-            reader.execute("set threads = 1")
+        with self._open() as file, tempfile.TemporaryDirectory(prefix="millwright-") as folder, cursor() as reader:
             digest.update(file.read(self._skip))
             carry, line, offset, header = b"", 1, self._skip, True
             while True:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millwright.definitions import Definitions
+from millwright.landing.ahead import ahead
 from millwright.landing.batches import ErrorKind
 from millwright.landing.mapping import Delivery, dataset_of
 from millwright.landing.rows import Block, CellError, Rejected, Source
@@ -73,7 +74,7 @@ class Staged:
 
     def fill(self) -> None:
         """Read to the end. Raises Refused, Unavailable, OSError."""
-        for block in self._source.blocks():
+        for block in ahead(self._source.blocks()):
             self._take(block)
         self.facts = self._source.facts()
         self._kinds_read = dict(self._kinds)
