@@ -37,7 +37,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "upload": ("upload:upload", "Land files, or look what they would do."),
         "batches": ("landing:batches", "The ledger of deliveries; with a number, its receipt."),
         "quarantine": ("landing:quarantine", "Rows of a batch that were set aside, with the reasons."),
-        "replay": ("landing:replay", "Plan a failed or refused batch again."),
+        "undo": ("undo:undo", "Take a landed batch's rows out again."),
+        "replay": ("landing:replay", "Plan a failed, refused or undone batch again."),
     },
     "Access": {
         "keys": ("serving:keys", "Create, list and revoke API keys."),

@@ -14,7 +14,9 @@ from millwright.compare import compare_online
 from millwright.features.refresh import RefreshReport
 from millwright.landing.batches import Receipt
 from millwright.landing.receive import Delivery, receive
+from millwright.landing.undo import undo
 from millwright.online.publish import PublishReport
+from millwright.online.read import read_online
 from millwright.platform import Platform, open_platform
 from millwright.registry import apply
 from tests import platforms
@@ -120,3 +122,42 @@ def test_rebuild_of_a_day_changes_nothing_where_nothing_changed(platform: Platfo
     (refreshed,), (published,) = only(steps, RefreshReport), only(steps, PublishReport)
     assert (refreshed.computed, refreshed.inserted, refreshed.unchanged) == (2, 0, 2)
     assert published.entities == 1 and same(platform)
+
+
+def served(platform: Platform) -> list[tuple]:
+    """(value, status) of press-01's features, an hour after midnight."""
+    view = platform.definitions.feature_views["machine_vitals_v1"]
+    answer = read_online(
+        platform.conn, platform.redis, platform.definitions, view, [{"machine_id": "press-01"}],
+        project="millwright", now=DAY + timedelta(hours=1),
+    )  # fmt: skip
+    return [(feature.value, feature.status) for feature in answer.rows[0].features.values()]
+
+
+def values(platform: Platform) -> list[tuple]:
+    return platform.conn.execute(
+        "select machine_id, event_timestamp, temperature_last, temperature_mean_1h, readings_count_1h from features.machine_vitals_v1 "
+        "order by 1, 2"
+    ).fetchall()
+
+
+def test_i4_an_undo_travels_to_features_and_redis(platform: Platform, tmp_path: Path):
+    """A correction and later rows are taken out: features and Redis are what they were; undone whole, nothing is served."""
+    deliver(platform, file(tmp_path, "a.csv", [20.0, 21.0]))
+    before, answered = values(platform), served(platform)
+    (landed,) = only(deliver(platform, file(tmp_path, "b.csv", [20.0, 31.0, 40.0]), correction=True), Receipt)
+    assert served(platform) != answered
+    undo(platform.conn, landed.batch_id, by="test")
+    steps = list(flow.run(platform))
+    (refreshed,) = only(steps, RefreshReport)
+    assert (refreshed.superseded, refreshed.retracted) == (2, 1)
+    assert (values(platform), served(platform)) == (before, answered)
+    assert same(platform)
+    known = "select count(*) from features.machine_vitals_v1 where known_timestamp > %s"
+    assert platform.conn.execute(known, [landed.created_timestamp]).fetchone() == (1,)
+    undo(platform.conn, landed.batch_id - 1, by="test")
+    list(flow.run(platform))
+    assert values(platform) == []
+    assert set(served(platform)) == {(None, "NOT_FOUND")}
+    assert same(platform)
+    assert only(list(flow.run(platform)), RefreshReport) == []

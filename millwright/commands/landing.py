@@ -98,7 +98,7 @@ def quarantine(batch: int, output: Path | None) -> Quarantined | Any:
 @command(text=lambda receipt: f"Batch {receipt.batch_id} is planned again. It lands with the next run.")
 @click.argument("batch", type=int)
 def replay(batch: int) -> Receipt:
-    """Plan a failed or refused batch again."""
+    """Plan a failed, refused or undone batch again."""
     from millwright.landing.batches import replay as plan_again
     from millwright.warehouse.connect import connect
 

@@ -37,6 +37,20 @@ class Duplicates(BaseModel):
     of_position: int
 
 
+class UndoneNote(BaseModel):
+    """What an undo did to this batch's rows: who, when (UTC, the clock of its commit), as part of the undo of which batch."""
+
+    model_config = ConfigDict(frozen=True)
+    created_timestamp: datetime
+    by: str
+    with_batch: int
+    removed: int
+    restored: int
+    shortened: int
+    reopened: int
+    days: dict[date, int]
+
+
 class Receipt(BaseModel):
     """What became of one delivery. Counts are rows; times UTC; `days`: rows written or changed per UTC day; stages in seconds.
 
@@ -76,6 +90,7 @@ class Receipt(BaseModel):
     preview: list[dict[str, Any]] = []
     run_id: str | None = None
     created_timestamp: datetime | None = None
+    undone: UndoneNote | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -208,21 +223,25 @@ def assign_plan(conn: psycopg.Connection[Any], batch_ids: Sequence[int], plan: s
 
 
 def replay(conn: psycopg.Connection[Any], batch_id: int) -> Receipt:
-    """Plan a failed or refused batch again, in its row, and wake the planner; raises UnknownBatch, NotReplayable."""
+    """Plan a failed, refused or undone batch again, in its row, and wake the planner; raises UnknownBatch, NotReplayable."""
     with conn.transaction():
         batch = found(conn, batch_id)
-        if batch.state not in ("failed", "refused"):
-            raise NotReplayable(f"Batch {batch_id} is {batch.state}: only a failed or refused batch can be landed again.")
+        if batch.state not in ("failed", "refused", "undone"):
+            raise NotReplayable(f"Batch {batch_id} is {batch.state}: only a failed, refused or undone batch can be landed again.")
         ledger.plan_again(conn, batch_id)
         ledger.notify(conn, "batch")
     return receipt(conn, batch_id)
 
 
+def delivery_of(batch: ledger.Batch) -> str:
+    """The file's name, or topic, partition and offsets."""
+    return batch.file_name or f"{batch.topic}[{batch.partition}] {batch.first_offset}…{batch.end_offset}"
+
+
 def _line(batch: ledger.Batch) -> BatchLine:
     told = of(batch)
-    delivery = batch.file_name or f"{batch.topic}[{batch.partition}] {batch.first_offset}…{batch.end_offset}"
     return BatchLine(
-        delivery=delivery,
+        delivery=delivery_of(batch),
         planned_at=batch.planned_at,
         **told.model_dump(include=set(BatchLine.model_fields) - {"delivery", "planned_at"}),
     )

@@ -159,6 +159,7 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
     with conn.transaction():
         if batch.topic_partition_id is not None:
             ledger.fence(conn, batch.topic_partition_id)
+        ledger.clear_quarantine(conn, batch.batch_id)
         result = work.merge(staged, batch.batch_id, direct=direct)
         created = commit.next_timestamp(conn)
         receipt = Receipt.model_validate(

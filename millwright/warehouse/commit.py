@@ -24,6 +24,14 @@ def next_timestamp(conn: psycopg.Connection[Any]) -> datetime:
     return row[0]  # type: ignore[no-any-return]
 
 
+def append_undone(conn: psycopg.Connection[Any], created: datetime) -> None:
+    """Append what an undo did (warehouse/undo.py) to the change log, the last statement before the commit.
+
+    It was known when it was undone, also of a historical delivery.
+    """
+    conn.execute(statements.load("undo_changes"), {"created": created})
+
+
 def append_changes(
     conn: psycopg.Connection[Any], relation: Relation, batch_id: int, created: datetime, *, historical: bool
 ) -> None:

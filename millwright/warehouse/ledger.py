@@ -20,7 +20,8 @@ _LOCK = "hashtextextended('millwright.batch.' || %s::text, 0)"
 _COLUMNS = """
     b.batch_id, b.source, b.dataset, b.file_name, b.sha256, b.file_bytes, b.topic_partition_id, t.topic, t.topic_id, t.partition,
     lower(b.offsets) as first_offset, upper(b.offsets) as end_offset, b.options, b.settings_hash, b.state, b.planned_at,
-    b.planned_by, b.plan, b.plan_attempt, b.attempts, b.run_id, b.finished_at, b.created_timestamp, b.error, b.report
+    b.planned_by, b.plan, b.plan_attempt, b.attempts, b.run_id, b.finished_at, b.created_timestamp, b.error, b.report,
+    b.undone_timestamp
 """
 _SELECT = f"select {_COLUMNS} from landing.batches b left join landing.topic_partitions t using (topic_partition_id)"
 
@@ -54,6 +55,7 @@ class Batch:
     created_timestamp: datetime | None
     error: str | None
     report: dict[str, Any]
+    undone_timestamp: datetime | None
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def finish_landed(
              settings_hash = %(hash)s, received = %(received)s, loaded = %(loaded)s, corrected = %(corrected)s,
              deleted = %(deleted)s, duplicate = %(duplicate)s, quarantined = %(quarantined)s,
              first_event = %(first_event)s, last_event = %(last_event)s,
-             days = %(days)s::date[], error = null, report = %(report)s
+             days = %(days)s::date[], error = null, report = %(report)s, undone_timestamp = null
            where batch_id = %(batch)s""",
         {"batch": batch_id, "created": created, "hash": settings_hash, "report": Jsonb(report), **vars(numbers)},
     )
@@ -276,6 +278,36 @@ def finish_without(conn: psycopg.Connection[Any], batch_id: int, state: str, err
         "update landing.batches set state = %s, finished_at = clock_timestamp(), error = %s, report = %s where batch_id = %s",
         (state, error, Jsonb(report), batch_id),
     )
+
+
+def finish_undone(conn: psycopg.Connection[Any], batch_id: int, created: datetime, note: dict[str, Any]) -> None:
+    """The batch is undone: its counts stay as they were, `note` joins its report, and what it had met is forgotten."""
+    conn.execute(
+        """update landing.batches set state = 'undone', undone_timestamp = %s, report = report || %s where batch_id = %s""",
+        (created, Jsonb({"undone": note}), batch_id),
+    )
+    conn.execute("delete from landing.met where batch_id = %s", (batch_id,))
+
+
+def reopen(conn: psycopg.Connection[Any], batch_id: int) -> int:
+    """Rows of a quarantine that the batch repaired are open again; returns how many."""
+    return conn.execute("update landing.quarantine set repaired_by = null where repaired_by = %s", (batch_id,)).rowcount
+
+
+def clear_quarantine(conn: psycopg.Connection[Any], batch_id: int) -> None:
+    """Forget what an earlier landing of the batch, since undone, had set aside."""
+    conn.execute("delete from landing.quarantine where batch_id = %s", (batch_id,))
+
+
+def lock_undo(conn: psycopg.Connection[Any]) -> None:
+    """Until the end of the transaction nobody else undoes anything."""
+    conn.execute("select pg_advisory_xact_lock(hashtextextended('millwright.undo', 0))")
+
+
+def lock_batches(conn: psycopg.Connection[Any], batch_ids: Sequence[int]) -> None:
+    """Until the end of the transaction nobody lands, repairs or undoes one of these batches; what is at it is waited for."""
+    for batch_id in sorted(batch_ids):
+        conn.execute(f"select pg_advisory_xact_lock({_LOCK})", (batch_id,))
 
 
 def plan_again(conn: psycopg.Connection[Any], batch_id: int) -> None:

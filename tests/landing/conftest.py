@@ -16,6 +16,7 @@ from millwright.definitions import Dataset, Definitions, Entity, Reading
 from millwright.landing.batches import Receipt
 from millwright.landing.load import land
 from millwright.landing.receive import Delivery, Received, receive
+from millwright.landing.undo import Undone, undo
 from millwright.settings import Settings
 from millwright.warehouse.connect import connect
 
@@ -76,6 +77,10 @@ class Plant:
     def again(self, batch_id: int) -> Receipt:
         """Land a batch that was received before."""
         return land(self.conn, self.settings, self.definitions, batch_id)
+
+    def undo(self, batch_id: int | None, *, cascade: bool = False) -> Undone:
+        assert batch_id is not None
+        return undo(self.conn, batch_id, cascade=cascade, by="test")
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.conn.execute(query, parameters).fetchall()

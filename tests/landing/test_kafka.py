@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from millwright.definitions import Topic
-from millwright.landing.batches import receipt, waiting
+from millwright.landing.batches import receipt, replay, waiting
 from millwright.landing.kafka import Planned, observe
 from millwright.landing.load import land
 from millwright.landing.rows import Unavailable
@@ -98,6 +98,23 @@ def test_I1_messages_land_once_and_poison_is_kept_as_it_came(bus: Bus) -> None:
     before = plant.state()
     assert bus.land(planned) == done == receipt(plant.conn, planned.batch_id)
     assert plant.state() == before
+
+
+def test_an_undone_range_keeps_its_offsets_and_is_read_again_only_when_asked(bus: Bus) -> None:
+    plant = bus.plant
+    bus.create()
+    bus.send(message(0, 1))
+    first = bus.observe()[0]
+    bus.land(first)
+    plant.undo(first.batch_id)
+    assert plant.measurements() == {}
+    assert (bus.observe(), waiting(plant.conn, 10)) == ([], [])
+    bus.send(message(1, 2))
+    (second,) = bus.observe()
+    assert (second.first_offset, counts(bus.land(second))) == (1, (1, 1, 0, 0, 0))
+    replay(plant.conn, first.batch_id)
+    assert counts(bus.land(first)) == (1, 1, 0, 0, 0)
+    assert len(plant.measurements()) == 2
 
 
 def test_files_and_messages_meet_in_the_same_rows(bus: Bus) -> None:
