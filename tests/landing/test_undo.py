@@ -255,18 +255,18 @@ def test_an_undo_that_meets_a_landing_waits_and_then_knows_it(plant: Plant) -> N
     """The landing has merged into the row but not committed when the undo looks; the undo must not take the row from under it."""
     first = plant.land(f"{COLUMNS}{AT}1,,\n")
     second = plant.receive(f"{COLUMNS}{AT},2,\n")
-    told: list[str] = []
+    told: dict[str, str] = {}
 
     def land() -> None:
         with connect(plant.url, autocommit=True) as conn:
-            told.append(Plant(conn, plant.settings, plant.url).again(second.batch_id).state)
+            told["landing"] = Plant(conn, plant.settings, plant.url).again(second.batch_id).state
 
     def take_out() -> None:
         with connect(plant.url, autocommit=True) as conn:
             try:
                 undo(conn, first.batch_id or 0, by="test")
             except NotUndoable as error:
-                told.append(str(error))
+                told["undo"] = str(error)
 
     with psycopg.connect(plant.url) as holder:
         holder.execute("select * from warehouse.clock for update")  # the landing has written all its rows when it waits for this
@@ -279,8 +279,8 @@ def test_an_undo_that_meets_a_landing_waits_and_then_knows_it(plant: Plant) -> N
         holder.rollback()
     for thread in threads:
         thread.join()
-    assert told[0] == "landed"
-    assert f"later batches met its rows: {second.batch_id}" in told[1]
+    assert told["landing"] == "landed"
+    assert f"later batches met its rows: {second.batch_id}" in told["undo"]
     assert plant.rows("select readings from warehouse.measurements") == [({"temperature": 1, "vibration": 2},)]
 
 
