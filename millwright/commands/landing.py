@@ -44,9 +44,19 @@ def receipt_text(receipt: Receipt) -> Any:
         parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in receipt.stages.items()))
     if receipt.duplicates_of:
         parts += ["\n[bold]Duplicates of[/bold]", rows(receipt.duplicates_of)]
+    if receipt.warnings:
+        parts += ["\n[bold]Landed, but look[/bold]", rows(receipt.warnings)]
+    if receipt.undone:
+        note = receipt.undone
+        together = "" if note.with_batch == receipt.batch_id else f" with batch {note.with_batch}"
+        parts.append(
+            f"\nUndone{together} by {note.by}, {note.created_timestamp:%F %T} UTC: {note.removed:,} rows removed, {note.restored:,} restored, "
+            f"{note.shortened:,} rid of its values, on {len(note.days)} days."
+        )
     if receipt.errors:
-        parts += ["\n[bold]In quarantine[/bold]", rows(receipt.errors)]
-        if receipt.batch_id is not None:
+        aside = receipt.state != "refused"
+        parts += [f"\n[bold]{'In quarantine' if aside else 'Errors'}[/bold]", rows(receipt.errors)]
+        if receipt.batch_id is not None and aside:
             parts.append(f"`millwright quarantine {receipt.batch_id} -o errors.csv` writes the rows with the reasons.")
     return Group(*parts)
 

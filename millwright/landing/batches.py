@@ -54,6 +54,7 @@ class UndoneNote(BaseModel):
 class Receipt(BaseModel):
     """What became of one delivery. Counts are rows; times UTC; `days`: rows written or changed per UTC day; stages in seconds.
 
+    `errors`: why rows are in quarantine, or why a batch was refused for them. `warnings`: what was odd in rows that landed.
     Of a batch that is refused, failed or planned the counts are 0 and `error` says what, where and what to do next.
     """
 
@@ -79,6 +80,7 @@ class Receipt(BaseModel):
     last_event: datetime | None = None
     days: dict[date, int] = {}
     errors: list[ErrorKind] = []
+    warnings: list[ErrorKind] = []
     new_readings: list[str] = []
     met: list[int] = []
     duplicates_of: list[Duplicates] = []

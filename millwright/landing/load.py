@@ -34,6 +34,7 @@ from millwright.warehouse.relations import Relation
 _log = logging.getLogger(__name__)
 _DELIVERED_TWICE = "batches_landed_once"
 _ATTEMPTS = 3
+_FIRST_KINDS = 5
 _KEPT = "Nothing was changed; what was received is kept, and the batch is tried again."
 
 
@@ -63,7 +64,8 @@ def land(
             if conn.closed or conn.broken:
                 raise
             state, problem = _ending(error)
-        ended = batches.base(batch) | {"state": state, "error": problem, "run_id": run_id}
+            found = error.found if isinstance(error, TooManyBad) else {}
+        ended = batches.base(batch) | found | {"state": state, "error": problem, "run_id": run_id}
         receipt = Receipt.model_validate(ended)
         ledger.finish_without(conn, batch_id, state, problem, receipt.model_dump(mode="json"))
         return receipt
@@ -126,7 +128,8 @@ def dry_run(
                 result = work.merge(staged, number)
                 result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
     except Refused as error:
-        return Receipt.model_validate(told | {"state": "refused", "error": str(error)})
+        found = error.found if isinstance(error, TooManyBad) else {}
+        return Receipt.model_validate(told | found | {"state": "refused", "error": str(error)})
     return Receipt.model_validate(told | result | {"state": "dry_run", "stages": work.stages})
 
 
@@ -194,6 +197,23 @@ def _source(settings: Settings, batch: ledger.Batch) -> Source:
     return TopicRange(bootstrap, batch.topic, batch.topic_id, batch.partition, batch.first_offset, batch.end_offset)
 
 
+class TooManyBad(Refused):
+    """More of a delivery's rows are bad than its dataset allows. `found`: what the receipt says of them."""
+
+    def __init__(self, dataset: str, limit: float, bad: int, staged: Staged) -> None:
+        kinds = staged.kinds()
+        first = "; ".join(
+            f"{staged.unit} {kind.first_position}: {': '.join(filter(None, (kind.column, kind.code)))}: {kind.message}"
+            for kind in kinds[:_FIRST_KINDS]
+        )
+        super().__init__(
+            f"{bad:,} of {staged.received:,} rows ({bad / staged.received:.1%}) are bad, and the dataset {dataset} takes at most "
+            f"{limit:.1%} (max_bad_fraction). Nothing was loaded. The first of each kind: {first}. "
+            "Mend the file, or its mapping, and deliver it again."
+        )
+        self.found = {"errors": kinds, "dialect": staged.facts}
+
+
 @dataclass
 class _Work:
     """The steps that a landing and a dry run share, with the seconds of each."""
@@ -227,7 +247,8 @@ class _Work:
             merge.ensure_months(self.conn, staged.first_event.date(), staged.last_event.date())
 
     def merge(self, staged: Staged, batch_id: int, *, direct: bool = True) -> dict[str, Any]:
-        """Merge and quarantine in the open transaction; returns what the receipt says about the rows."""
+        """Merge and quarantine in the open transaction; returns what the receipt says about the rows. Raises TooManyBad."""
+        self._check_share(staged, staged.rejected.rows)
         correction = self.delivery.correction
         staged.forget_conflicts()
         with self._timed("merge"):
@@ -238,6 +259,7 @@ class _Work:
                 staged.rejected.tables(), (staged.conflicting(some, batch_id) for some in merge.conflicts(self.conn))
             )
             quarantined = sum(merge.quarantine(self.conn, batch_id, lines) for lines in rejected)
+        self._check_share(staged, quarantined)
         return {
             "received": staged.received,
             "loaded": merged.loaded,
@@ -254,6 +276,12 @@ class _Work:
             "dialect": staged.facts,
             "preview": staged.preview,
         }
+
+    def _check_share(self, staged: Staged, bad: int) -> None:
+        """Hold `max_bad_fraction`; what is left of a repair is no new delivery, and its share says nothing."""
+        limit = self.definitions.datasets[self.dataset].max_bad_fraction
+        if limit is not None and self.delivery.repairs is None and bad > limit * staged.received:
+            raise TooManyBad(self.dataset, limit, bad, staged)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

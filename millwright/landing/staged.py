@@ -66,6 +66,11 @@ class Staged:
         self.facts: dict[str, Any] = {}
         self.lines, self.rejected = Spool(_LINES), Spool(_REJECTED)
 
+    @property
+    def unit(self) -> str:
+        """What a position counts: line or offset."""
+        return self._source.unit
+
     def close(self) -> None:
         """Give back what the rules and the spools hold."""
         self._rules.close()
