@@ -49,10 +49,10 @@ def receipt_text(receipt: Receipt) -> Any:
     if receipt.undone:
         note = receipt.undone
         together = "" if note.with_batch == receipt.batch_id else f" with batch {note.with_batch}"
-        parts.append(
-            f"\nUndone{together} by {note.by}, {note.created_timestamp:%F %T} UTC: {note.removed:,} rows removed, {note.restored:,} restored, "
-            f"{note.shortened:,} rid of its values, on {len(note.days)} days."
-        )
+        parts += [
+            f"\nUndone{together} by {escape(note.by)}, {note.created_timestamp:%F %T} UTC, on {len(note.days)} days:",
+            rows([note], ("removed", "restored", "shortened", "reopened")),
+        ]
     if receipt.errors:
         aside = receipt.state != "refused"
         parts += [f"\n[bold]{'In quarantine' if aside else 'Errors'}[/bold]", rows(receipt.errors)]
