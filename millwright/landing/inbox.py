@@ -18,11 +18,12 @@ import psycopg
 
 from millwright.definitions import Definitions
 from millwright.definitions.load import nearest
+from millwright.landing.names import BadName, shown
 from millwright.landing.receive import Delivery, Received, TooLarge, plan, store
 from millwright.settings import Settings
 
 _STABLE_SECONDS = 0.25
-_LONGEST_NAME = 200
+_TOLD = 20
 _log = logging.getLogger(__name__)
 
 
@@ -45,10 +46,9 @@ def receive_inbox(conn: psycopg.Connection[Any], settings: Settings, definitions
             for name in names:
                 try:
                     one = _receive_one(conn, settings, definitions, folder, dataset, name)
-                except (OSError, TooLarge) as error:
-                    _log.warning(
-                        "inbox/%s/%s stays in the inbox: %s", dataset, name[:_LONGEST_NAME].encode(errors="replace"), error
-                    )
+                except (OSError, TooLarge, BadName) as error:
+                    why = error.strerror if isinstance(error, OSError) else error
+                    _log.warning("inbox/%s/%s stays in the inbox: %s", dataset, shown(name), why)
                     continue
                 if one is not None:
                     received.append(one)
@@ -56,21 +56,53 @@ def receive_inbox(conn: psycopg.Connection[Any], settings: Settings, definitions
 
 
 def problems(settings: Settings, definitions: Definitions) -> list[str]:
-    """What lies in the inbox and cannot be received: folders of no dataset, files outside a folder. They are left alone."""
+    """What lies in the inbox and cannot be received, at most 20 things: folders of no dataset, files outside a folder, links,
+    folders and devices among the files. They are left alone."""
     if not settings.inbox.is_dir():
         return []
     told = []
     for path in sorted(settings.inbox.iterdir()):
+        name = shown(path.name)
         if path.name.startswith("."):
             continue
         if path.is_symlink() or not path.is_dir():
-            told.append(f"inbox/{path.name} is in no dataset's folder: put it into inbox/<dataset>/. It was left alone.")
-        elif path.name not in definitions.datasets and any(path.iterdir()):
+            told.append(f"inbox/{name} is in no dataset's folder: put it into inbox/<dataset>/. It was left alone.")
+        elif path.name in definitions.datasets:
+            told += _strange(path)
+        elif any(path.iterdir()):
             told.append(
-                f"inbox/{path.name}/ has files, but there is no such dataset{nearest(path.name, definitions.datasets)}. "
-                "They were left alone."
+                f"inbox/{name}/ has files, but there is no such dataset{nearest(path.name, definitions.datasets)}. "
+                "They were left alone. `millwright upload FILE --dataset NAME` proposes a dataset for a file."
             )
-    return told
+    return [*told[:_TOLD], f"… and {len(told) - _TOLD} more."] if len(told) > _TOLD else told
+
+
+def _strange(folder: Path) -> list[str]:
+    """What is in a dataset's folder and is no regular file."""
+    with _folder(folder) as opened:
+        if opened is None:
+            return [
+                f"inbox/{folder.name}/ cannot be opened by this user. Its files wait: give it the right to read and write it."
+            ]
+        with os.scandir(opened) as entries:
+            found = sorted((entry.name, _kind(entry)) for entry in entries if not _hidden(entry.name))
+    return [
+        f"inbox/{folder.name}/{shown(name)} is {kind}, not a file: put the file itself there. It was left alone."
+        for name, kind in found
+        if kind
+    ]
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "a link"
+    if entry.is_dir(follow_symlinks=False):
+        return "a folder"
+    return "" if entry.is_file(follow_symlinks=False) else "a pipe or device"
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".tmp", ".part", ".done"))
 
 
 @contextmanager
@@ -89,8 +121,7 @@ def _folder(path: Path) -> Iterator[int | None]:
 def _deliveries(folder: int) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            hidden = entry.name.startswith(".") or entry.name.endswith((".tmp", ".part", ".done"))
-            if not hidden and entry.is_file(follow_symlinks=False):
+            if not _hidden(entry.name) and entry.is_file(follow_symlinks=False):
                 yield entry.name
 
 

@@ -20,12 +20,17 @@ def label(name: str) -> str:
 
     The name decides about nothing: it is told, never opened. Raises BadName when nothing is left of it.
     """
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    shown = "".join("_" if unicodedata.category(letter) in _UNSHOWN else letter for letter in last).strip()
-    if not shown.strip("._ "):
+    told = shown(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
+    if not told.strip("._ "):
         raise BadName("The file has no name. Give one, such as 2026-03-01.csv. Nothing was received.")
-    if len(shown) > LONGEST:
-        stem, dot, suffix = shown.rpartition(".")
+    return told
+
+
+def shown(name: str) -> str:
+    """A name as it may stand in a log or a message; its ending is kept when it is shortened."""
+    line = "".join("_" if unicodedata.category(letter) in _UNSHOWN else letter for letter in name).strip()
+    if len(line) > LONGEST:
+        stem, dot, suffix = line.rpartition(".")
         ending = dot + suffix if stem and len(suffix) <= 20 else ""
-        shown = shown[: LONGEST - len(ending) - 1] + "…" + ending
-    return shown
+        line = line[: LONGEST - len(ending) - 1] + "…" + ending
+    return line
