@@ -28,6 +28,10 @@ def receipt_text(receipt: Receipt) -> Any:
     parts: list[Any] = [f"[bold]{number}: {receipt.state}[/bold]", escape(f"{what} → {receipt.dataset}, {size(receipt.bytes)}")]
     if receipt.error:
         parts += ["", escape(receipt.error)]
+    if receipt.proposal:
+        from millwright.commands.proposals import mapping_text
+
+        parts += ["", mapping_text(receipt.proposal)]
     if receipt.state in ("landed", "undone", "dry_run"):
         counts = Table(box=None, show_header=False, pad_edge=False)
         counts.add_column()

@@ -5,6 +5,7 @@ Belongs here: which files, which dataset, what is printed. Does not: receiving a
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import glob
 import sys
@@ -21,9 +22,12 @@ from pydantic import BaseModel, ConfigDict
 from millwright.commands.follow import follow
 from millwright.commands.landing import receipt_text
 from millwright.commands.output import Done, command, describe, is_expected, rows, size
+from millwright.commands.proposals import proposed_text
 from millwright.landing.batches import Receipt
+from millwright.landing.names import label
 from millwright.landing.options import OPTIONS, delivery
 from millwright.landing.receive import Delivery, Received, receive, too_large
+from millwright.registry.proposals import Proposed
 from millwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,6 +85,8 @@ def _text(model: Any) -> Any:
         return receipt_text(model)
     if isinstance(model, Uploads):
         return _table(model)
+    if isinstance(model, Proposed):
+        return proposed_text(model)
     if model.already:
         return (
             f"This file was delivered before with the same options: batch {model.batch_id}, {model.state}. "
@@ -124,10 +130,26 @@ def _delivery_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--dataset", "-d", help="Dataset that the files are deliveries of; needed if there is more than one.")
 @click.option("--filename", metavar="NAME", help="What to call the standard input (FILE is -).")
 @click.option("--dry-run", is_flag=True, help="Do everything, tell what would happen, change nothing.")
+@click.option(
+    "--accept", is_flag=True, help="Save what the columns mean with the dataset, or put a proposed dataset in place; apply it."
+)
+@click.option("--new", is_flag=True, help="The dataset is a new one, though its name is near to another's.")
 @click.option("--wait", is_flag=True, help="Wait until it is served and print the receipt.")
 @_delivery_options
-def upload(files: tuple[str, ...], dataset: str | None, filename: str | None, dry_run: bool, wait: bool, **given: Any) -> Done:
-    """Land CSV files. FILE is a path, a pattern such as 'day-*.csv', or - for the standard input."""
+def upload(
+    files: tuple[str, ...],
+    dataset: str | None,
+    filename: str | None,
+    dry_run: bool,
+    accept: bool,
+    new: bool,
+    wait: bool,
+    **given: Any,
+) -> Done:
+    """Land CSV files. FILE is a path, a pattern such as 'day-*.csv', or - for the standard input.
+
+    For a dataset that does not exist one is proposed, written for review, and put in place by --accept.
+    """
     from millwright.definitions import load
     from millwright.warehouse.connect import connect
 
@@ -140,8 +162,62 @@ def upload(files: tuple[str, ...], dataset: str | None, filename: str | None, dr
             raise click.UsageError(f"Which dataset is it? Add --dataset with one of: {names}.")
         dataset = next(iter(definitions.datasets))
     with connect(settings.require("postgres_url"), autocommit=True) as conn:
+        if accept or dataset not in definitions.datasets:
+            if dataset not in definitions.datasets and not (accept or new):
+                _refuse_misspelt(definitions, dataset)
+            if len(found) != 1 or found[0].path is None or (accept and dry_run):
+                raise click.UsageError(_ONE_FILE if accept else f"There is no dataset {dataset!r}. {_ONE_FILE}")
+            agreed = _agreed(conn, settings, definitions, dataset, found[0].path, options, accept)
+            if isinstance(agreed, Done):
+                return agreed
+            definitions, options = agreed
         work = _Work(conn, settings, definitions, dataset, options)
         return work.one(found[0], dry_run, wait) if len(found) == 1 else work.many(found, dry_run, wait)
+
+
+_ONE_FILE = "Proposing and accepting take one file that is on disk, and --accept no --dry-run. Then upload the others."
+
+
+def _refuse_misspelt(definitions: Definitions, dataset: str) -> None:
+    """Raise UnknownDataset for a name that is another's but for a slip."""
+    from millwright.landing.mapping import UnknownDataset, dataset_of
+
+    if difflib.get_close_matches(dataset, list(definitions.datasets), n=1, cutoff=0.75):
+        try:
+            dataset_of(definitions, dataset)
+        except UnknownDataset as error:
+            raise UnknownDataset(f"{error} If it is a new one, add --new to have it proposed.") from None
+
+
+def _agreed(
+    conn: psycopg.Connection[Any],
+    settings: Settings,
+    definitions: Definitions,
+    dataset: str,
+    path: Path,
+    options: Delivery,
+    accept: bool,
+) -> Done | tuple[Definitions, Delivery]:
+    """What to deliver with once a proposal is accepted, or the proposal that is there to be looked at."""
+    from millwright.definitions import load
+    from millwright.landing.sample import sample
+    from millwright.registry import proposals
+
+    known = definitions.datasets.get(dataset)
+    seen = sample(path, options.format.over(known.format) if known else options.format, options.missing)
+    name = label(path.name)
+    if known is not None:
+        accepted = proposals.accept_mapping(conn, settings, definitions, known, seen, options)
+    elif accept:
+        accepted = proposals.accept_dataset(settings, definitions, dataset, seen, options, file_name=name)
+    else:
+        proposed = proposals.propose_dataset(settings, definitions, dataset, seen, options, file_name=str(path))
+        return Done(proposed, 1)
+    for file in accepted.files:
+        click.echo(f"{settings.feature_repo / file} is in place and applied.", err=True)
+    for view in accepted.drafts:
+        click.echo(f"{view} is a draft: computed, not served. `millwright activate {view}` serves it.", err=True)
+    return load(settings.feature_repo), accepted.delivery
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,27 @@ class UndoneNote(BaseModel):
     days: dict[date, int]
 
 
+class Question(BaseModel):
+    """What a file does not tell: what it is about (a field or an option), and options that answer it."""
+
+    model_config = ConfigDict(frozen=True)
+    about: str
+    text: str
+    answers: list[str] = []
+
+
+class Proposal(BaseModel):
+    """What the columns of a refused file may mean: options (a Delivery), the command line that delivers it so, why, and what
+    must be answered first. It is never applied by itself."""
+
+    model_config = ConfigDict(frozen=True)
+    dataset: str
+    options: dict[str, Any]
+    command: str
+    reasons: list[str] = []
+    questions: list[Question] = []
+
+
 class Receipt(BaseModel):
     """What became of one delivery. Counts are rows; times UTC; `days`: rows written or changed per UTC day; stages in seconds.
 
@@ -90,6 +111,7 @@ class Receipt(BaseModel):
     options: dict[str, Any] = {}
     dialect: dict[str, Any] = {}
     preview: list[dict[str, Any]] = []
+    proposal: Proposal | None = None
     run_id: str | None = None
     created_timestamp: datetime | None = None
     undone: UndoneNote | None = None

@@ -24,6 +24,7 @@ from millwright.landing.batches import Duplicates, Receipt
 from millwright.landing.csv import CsvFile
 from millwright.landing.kafka import TopicRange
 from millwright.landing.mapping import BadOptions, Delivery, UnknownDataset, check_options, dataset_of, settings_hash
+from millwright.landing.propose import for_refused
 from millwright.landing.receive import zone_path
 from millwright.landing.rows import Refused, Source, Unavailable
 from millwright.landing.staged import Staged
@@ -66,6 +67,11 @@ def land(
             state, problem = _ending(error)
             found = error.found if isinstance(error, TooManyBad) else {}
         ended = batches.base(batch) | found | {"state": state, "error": problem, "run_id": run_id}
+        if state == "refused" and batch.sha256 is not None and batch.dataset in definitions.datasets:
+            delivery = Delivery.model_validate(batch.options)
+            path, name = zone_path(settings, batch.sha256), batch.file_name or ""
+            dataset = definitions.datasets[batch.dataset]
+            ended["proposal"] = for_refused(conn, definitions, dataset, delivery, path, file_name=name)
         receipt = Receipt.model_validate(ended)
         ledger.finish_without(conn, batch_id, state, problem, receipt.model_dump(mode="json"))
         return receipt
@@ -129,7 +135,8 @@ def dry_run(
                 result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
     except Refused as error:
         found = error.found if isinstance(error, TooManyBad) else {}
-        return Receipt.model_validate(told | found | {"state": "refused", "error": str(error)})
+        proposal = for_refused(conn, definitions, definition, delivery, path, file_name=str(path))
+        return Receipt.model_validate(told | found | {"state": "refused", "error": str(error), "proposal": proposal})
     return Receipt.model_validate(told | result | {"state": "dry_run", "stages": work.stages})
 
 

@@ -6,7 +6,7 @@ Belongs here: the order of these and what stops them. Does not: each of them.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, LiteralString
 
@@ -61,10 +61,11 @@ class ApplyReport(BaseModel):
         return any(view.action in {"created", "updated"} for view in self.views) or bool(self.feast)
 
 
-def apply(settings: Settings, *, plan: bool = False, by: str = "") -> ApplyReport:
+def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Collection[str] = ()) -> ApplyReport:
     """Make what the definition files say true. Applying again changes nothing.
 
-    `plan`: only say what would be done. `by`: who, for the catalog (the login name when empty).
+    `plan`: only say what would be done. `by`: who, for the catalog (the login name when empty). `drafts`: new versions that are
+    computed, but not served before they are activated, though they are the first of their name.
     Raises DefinitionErrors (all of them) and VersionChanged before anything is changed, NotConfigured, psycopg.Error.
     """
     definitions = load(settings.feature_repo)
@@ -73,7 +74,7 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "") -> ApplyRepor
         known = _known(conn)
         catalog.refuse_changed(definitions, known)
         if plan:
-            changes = _changes(conn, definitions, known)
+            changes = _changes(conn, definitions, known, drafts)
             return ApplyReport(
                 plan=True,
                 revision=None,
@@ -86,10 +87,10 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "") -> ApplyRepor
             revision = migrate(owner_url)
             known = _known(conn)
             catalog.refuse_changed(definitions, known)
-            changes = _changes(conn, definitions, known)
+            changes = _changes(conn, definitions, known, drafts)
             compiled = _compiled(definitions)
             with conn.transaction():
-                _write(conn, definitions, known, compiled, by or getpass.getuser())
+                _write(conn, definitions, known, compiled, by or getpass.getuser(), drafts)
             words = register(conn, settings, definitions)
             conn.execute("select pg_notify('millwright', 'applied')")
     return ApplyReport(
@@ -129,10 +130,12 @@ def _known(conn: psycopg.Connection[Any]) -> dict[str, AppliedView]:
     return catalog.applied(conn) if there and there[0] else {}
 
 
-def _changes(conn: psycopg.Connection[Any], definitions: Definitions, known: dict[str, AppliedView]) -> list[ViewChange]:
+def _changes(
+    conn: psycopg.Connection[Any], definitions: Definitions, known: dict[str, AppliedView], drafts: Collection[str]
+) -> list[ViewChange]:
     stored = dict(conn.execute("select view_id, definition from catalog.feature_views").fetchall()) if known else {}
     changes = []
-    for view, status in statuses(definitions, known):
+    for view, status in statuses(definitions, known, drafts):
         differs = stored.get(view.id) != view.model_dump(mode="json")
         action: Literal["created", "updated", "unchanged"]
         action = "created" if view.id not in stored else "updated" if differs else "unchanged"
@@ -155,12 +158,13 @@ def _write(
     known: dict[str, AppliedView],
     compiled: dict[str, dict[str, str]],
     by: str,
+    drafts: Collection[str],
 ) -> None:
     from millwright.warehouse.tables import create_view_tables
 
     for entity in definitions.entities.values():
         catalog.write_entity(conn, entity, by)
-    for view, status in statuses(definitions, known):
+    for view, status in statuses(definitions, known, drafts):
         catalog.write_view(conn, view, status, by)
         catalog.write_features(conn, definitions, view)
         catalog.write_compiled(conn, view, compiled[view.id])

@@ -6,7 +6,7 @@ Does not: registering them (feast.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,16 @@ def registered(definitions: Definitions, conn: psycopg.Connection[Any]) -> list[
     return sorted((each for each in found if each.status != "retired"), key=lambda each: each.view.id)
 
 
-def statuses(definitions: Definitions, known: Mapping[str, AppliedView]) -> Iterator[tuple[FeatureView, Status]]:
-    """Views with their status: as applied, else active for the first version of a name, draft for a later one."""
+def statuses(
+    definitions: Definitions, known: Mapping[str, AppliedView], drafts: Collection[str] = ()
+) -> Iterator[tuple[FeatureView, Status]]:
+    """Views with their status: as applied, else draft for those of `drafts` and for a later version of a name, else active."""
     names = {view.feature_view for view in known.values()}
     for view in sorted(definitions.feature_views.values(), key=lambda view: (view.feature_view, view.version)):
         if view.id in known:
             yield view, known[view.id].status
         else:
-            yield view, "draft" if view.feature_view in names else "active"
+            yield view, "draft" if view.feature_view in names or view.id in drafts else "active"
             names.add(view.feature_view)
 
 

@@ -158,6 +158,17 @@ def file_name(conn: psycopg.Connection[Any], sha256: str) -> str | None:
     return row[0] if row else None
 
 
+def landed_with_header(conn: psycopg.Connection[Any], dataset: str, header: Sequence[str]) -> tuple[int, dict[str, Any]] | None:
+    """(number, options) of the dataset's newest landed file that had just these columns."""
+    row = conn.execute(
+        """select batch_id, options from landing.batches
+           where dataset = %s and state = 'landed' and sha256 is not null and report -> 'dialect' -> 'columns' = %s
+           order by batch_id desc limit 1""",
+        (dataset, Jsonb(list(header))),
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
 def lock_delivery(conn: psycopg.Connection[Any], dataset: str, sha256: str, settings_hash: str) -> None:
     """Until the end of the transaction nobody else plans this delivery."""
     conn.execute(
