@@ -5,10 +5,18 @@ Belongs here: what a dataset's file may say. Does not: what files must agree on 
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from millwright.definitions import patterns
 from millwright.definitions.base import Definition, Name, ReadingType
@@ -18,6 +26,16 @@ WORDS: dict[Target, str] = {"measurements": "sensor_type", "events": "kind", "fe
 """The field that names a row beside its entity, by target."""
 RELATIONS: dict[Target, str] = {"measurements": "measurements", "events": "events", "feature_set": "feature_sets"}
 EPOCHS = ("epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
+
+
+def _word(value: object) -> object:
+    """A word as YAML may have read it: of what is no text only a whole number has one spelling."""
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        raise ValueError(f"YAML reads this as {value}, and its spelling is lost: put the word into quotes")
+    return str(value) if isinstance(value, int) else value
+
+
+_Word = Annotated[str, BeforeValidator(_word)]
 _Character = Annotated[str, StringConstraints(min_length=1, max_length=1)]
 
 
@@ -34,7 +52,7 @@ class Reading(Definition):
     required: bool = False
     min: float | None = None
     max: float | None = None
-    allowed: list[str] = Field(default=[])
+    allowed: list[_Word] = Field(default=[])
     pattern: str | None = None
     unique: bool = False
     counter: bool = False
@@ -44,10 +62,12 @@ class Reading(Definition):
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
         if pattern is not None:
+            import pyarrow.compute as pc
+
             try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from error
+                pc.match_substring_regex("", f"^(?:{pattern})$")
+            except ValueError as error:
+                raise ValueError(f"not a regular expression of RE2: {str(error).partition(': ')[2]}") from error
         return pattern
 
     @model_validator(mode="after")
@@ -58,6 +78,13 @@ class Reading(Definition):
                 raise ValueError(f"{rule} needs a number, and the type is {self.type}")
         if self.counter and not number:
             raise ValueError(f"counter needs a number, and the type is {self.type}")
+        if self.allowed and self.type == "bool":
+            raise ValueError("allowed needs a number or text, and the type is bool")
+        for word in self.allowed if number else ():
+            try:
+                int(word) if self.type == "int64" else float(word)
+            except ValueError as error:
+                raise ValueError(f"{word!r} is allowed, and is no {self.type}") from error
         if self.pattern is not None and self.type != "string":
             raise ValueError(f"pattern needs text, and the type is {self.type}")
         return self
@@ -164,9 +191,9 @@ class Dataset(Definition):
     timestamps: Timestamps = Timestamps()
     numbers: Numbers = Numbers()
     units: dict[str, str] = Field(default={})
-    missing: list[str] = Field(default=[])
-    yes: list[str] = Field(default=[])
-    no: list[str] = Field(default=[])
+    missing: list[_Word] = Field(default=[])
+    yes: list[_Word] = Field(default=[])
+    no: list[_Word] = Field(default=[])
     unknown_columns: Literal["land", "refuse", "ignore"] = "land"
     not_before: AwareDatetime | None = None
     not_after: AwareDatetime | None = None
@@ -199,7 +226,8 @@ class Dataset(Definition):
                 raise ValueError(f"{field} belong to the target {target}, and this is {self.target}")
         if self.target == "feature_set" and not self.features:
             raise ValueError("a feature set needs features")
-        if both := sorted(set(self.yes) & set(self.no)):
+        true, false = ({word.lower() for word in words} for words in (["true", *self.yes], ["false", *self.no]))
+        if both := sorted(true & false):
             raise ValueError(f"{', '.join(both)} cannot mean both true and false")
         if self.not_before and self.not_after and self.not_before >= self.not_after:
             raise ValueError("not_before must lie before not_after")

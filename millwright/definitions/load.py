@@ -170,7 +170,7 @@ def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> I
             yield file.error(("constants", field), f"no field {field}{nearest(field, fields)}")
     for option in ("units", "sensitive"):
         for field in getattr(dataset, option):
-            if field not in fields:
+            if field not in (dataset.values if option == "units" else fields):
                 where = (option, field) if option == "units" else (option,)
                 yield file.error(where, f"no field {field}{nearest(field, fields)}")
     for name, reading in dataset.values.items():

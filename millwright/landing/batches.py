@@ -76,6 +76,9 @@ class Receipt(BaseModel):
     """What became of one delivery. Counts are rows; times UTC; `days`: rows written or changed per UTC day; stages in seconds.
 
     `errors`: why rows are in quarantine, or why a batch was refused for them. `warnings`: what was odd in rows that landed.
+    `ignored`: lines of a long file whose reading the delivery leaves out; they are not among the received. `dialect`: how the
+    file was read; `mapping`: what its names and cells were taken to mean.
+
     Of a batch that is refused, failed or planned the counts are 0 and `error` says what, where and what to do next.
     """
 
@@ -97,6 +100,7 @@ class Receipt(BaseModel):
     deleted: int = 0
     duplicate: int = 0
     quarantined: int = 0
+    ignored: int = 0
     first_event: datetime | None = None
     last_event: datetime | None = None
     days: dict[date, int] = {}
@@ -110,6 +114,7 @@ class Receipt(BaseModel):
     settings_hash: str = ""
     options: dict[str, Any] = {}
     dialect: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     preview: list[dict[str, Any]] = []
     proposal: Proposal | None = None
     run_id: str | None = None

@@ -70,19 +70,40 @@ def epochs(first: datetime, last: datetime) -> list[tuple[str, float, float]]:
     return [*found, ("excel", low / 86400 + _EXCEL_EPOCH, high / 86400 + _EXCEL_EPOCH)]
 
 
-MISSING = r"(?i)^(nan|null|nil|none|n/?a|#n/a|[-–—]+|\?+|\.|missing)$"
-_UNIT = r"^[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?\s*[\p{L}°%µ$€£][\p{L}0-9°%µ/²³·^*()-]*$"
+_MISSING = r"(?i)^(nan|null|nil|none|n/?a|#n/a|[-–—]+|\?+|\.|missing)$"
+NO_TEXT = r"(?i)^(nan|null|n/a|#n/a|-|[+-]?inf(inity)?)$"
+"""Words that stand for no value or no number in columns of numbers; of an undeclared reading nobody can tell."""
+_DECLARE = "if it stands for no value, give it with --missing (or missing: in the dataset)"
+NOT_FINITE: Hints = ((r"(?i)^[+-]?nan$", f"is not a number; {_DECLARE}"),)
 
-NUMBER: Hints = (
+_MARKED = "has marks between thousands; if they are meant: --thousands"
+_NUMBER: Hints = (
+    (_MISSING, f"is not a number; {_DECLARE}"),
     (r"(?i)^[+-]?0[xbo][0-9a-f]+$", "is not a decimal number"),
-    (_UNIT, "is not a number alone: give the unit with --unit, and only numbers in the column"),
-    (r"^[+-]?[0-9]{1,3}([.][0-9]{3})+,[0-9]+$", "is not a number with a decimal point; if the comma is the decimal mark: "
-     "--decimal , --thousands ."),
-    (r"^[+-]?[0-9]{1,3}(,[0-9]{3})+[.][0-9]*$", "has marks between thousands; if they are meant: --thousands ,"),
-    (r"^[+-]?[0-9]*,[0-9]+$", "is not a number with a decimal point; if the comma is the decimal mark: --decimal ,"),
-    (r"^[+-]?[0-9]{1,3}([ \x{a0}\x{202f}\x{2009}][0-9]{3})+", "has marks between thousands; if they are meant: --thousands ' '"),
-    (r"^[+-]?[0-9]{1,3}(['’][0-9]{3})+", "has marks between thousands; if they are meant: --thousands \"'\""),
-    (r"^[+-]?[0-9]{1,3}(_[0-9]{3})+", "has marks between thousands; if they are meant: --thousands _"),
+    (
+        r"^[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?\s*[\p{L}°%µ$€£][\p{L}0-9°%µ/²³·^*()-]*$",
+        "is more than a number: leave the unit out of the cells and name it with --unit {}=…",
+    ),
+    (r"^[+-]?[0-9]{1,3}([.][0-9]{3})+,[0-9]+$", "has a decimal comma; if it is meant: --decimal , --thousands ."),
+    (r"^[+-]?[0-9]{1,3}(,[0-9]{3})+[.][0-9]*$", f"{_MARKED} ,"),
+    (r"^[+-]?[0-9]*,[0-9]+$", "has a comma; if it is the decimal mark: --decimal ,"),
+    (r"^[+-]?[0-9]{1,3}([ \x{a0}\x{202f}\x{2009}][0-9]{3})+", f"{_MARKED} ' '"),
+    (r"^[+-]?[0-9]{1,3}(['’][0-9]{3})+", f'{_MARKED} "\'"'),
+    (r"^[+-]?[0-9]{1,3}(_[0-9]{3})+", f"{_MARKED} _"),
     (r"^[−–].*[0-9]$", "has a dash that is not the minus sign -"),
-    (r"^[+-]?[\p{Nd}]+([.,][\p{Nd}]+)?$", "has digits other than 0 to 9"),
-)  # fmt: skip
+    (r"^[+-]?\p{Nd}+([.,]\p{Nd}+)?$", "has digits or marks other than 0 to 9 and the decimal mark"),
+)
+_FRACTION = (
+    r"^[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?$",
+    "is not written as a whole number; if there are fractions, the type is double",
+)
+
+
+def number(field: str) -> Hints:
+    """Hints for what is no number of `field`."""
+    return [(expression, told.format(field)) for expression, told in _NUMBER]
+
+
+def integer(field: str) -> Hints:
+    """Hints for what is no whole number of `field`."""
+    return [_FRACTION, *number(field)]

@@ -30,12 +30,14 @@ class Keys:
 
     def read(self, cells: Cells, name: str, column: str, found: Errors) -> pa.Array:
         """Text of the key `name` in a column of that name; not to be used where an error was noted."""
-        text, missing = trimmed(cells)
+        text, missing = trimmed(cells, self._values.missing)
         found.add(missing, column, "required", "is missing")
         number = self._entity.join_keys.get(name) == "int64"
-        found.kinds(cells, column, (Kind.NUMBER,) if number else (Kind.STRING,), "a number" if number else "text")
+        found.kinds(cells, column, (Kind.NUMBER,) if number else (Kind.STRING,), "a number" if number else "text", missing)
         if number:
-            return pc.coalesce(pc.cast(self._values.integer(text, ~missing, column, found), pa.string()), "")
+            return pc.coalesce(
+                pc.cast(self._values.integer(text, ~missing, column, found, json=cells.kinds is not None), pa.string()), ""
+            )
         too_long = mask(pc.greater(pc.binary_length(text), LONGEST_KEY))
         found.add(too_long, column, "too_long", f"is longer than {LONGEST_KEY} bytes")
         if name == self._dataset.word and (words := self._dataset.sensor_types or self._dataset.kinds):

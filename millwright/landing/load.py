@@ -281,6 +281,8 @@ class _Work:
             "met": merged.met,
             "duplicates_of": [Duplicates(**vars(matched)) for matched in merged.matched],
             "dialect": staged.facts,
+            "mapping": staged.mapping,
+            "ignored": staged.ignored,
             "preview": staged.preview,
         }
 

@@ -51,19 +51,22 @@ class Staged:
     ) -> None:
         definition = dataset_of(definitions, dataset)
         self._source = source
-        self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None)
+        units = getattr(source, "units", {})
+        self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None, units=units)
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
+        self._hidden = frozenset(definition.sensitive)
         self._entity, self._word, self._dataset = definition.entity, definition.word, dataset
         self._keys = definitions.entities[definition.entity].keys
         self._series: dict[tuple[str, ...], int] = {}
         self._kinds: dict[tuple[str, str], tuple[int, int, str]] = {}
         self._kinds_read = self._kinds
-        self.received = self.bytes = 0
+        self.received = self.ignored = self.bytes = 0
         self.first_event: datetime | None = None
         self.last_event: datetime | None = None
         self.new_readings: list[str] = []
         self.preview: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
+        self.mapping: dict[str, Any] = {}
         self.lines, self.rejected = Spool(_LINES), Spool(_REJECTED)
 
     @property
@@ -81,7 +84,7 @@ class Staged:
         """Read to the end. Raises Refused, Unavailable, OSError."""
         for block in ahead(self._source.blocks()):
             self._take(block)
-        self.facts = self._source.facts()
+        self.facts, self.mapping = self._source.facts(), self._rules.facts(self._source.header)
         self._kinds_read = dict(self._kinds)
 
     def forget_conflicts(self) -> None:
@@ -128,7 +131,8 @@ class Staged:
 
     def _take(self, block: Block) -> None:
         typed = self._rules.apply(block)
-        self.received += block.rows + len(block.rejected)
+        self.received += block.rows + len(block.rejected) - typed.ignored
+        self.ignored += typed.ignored
         self.new_readings += [name for name in typed.new_readings if name not in self.new_readings]
         rejected = list(block.rejected)
         if typed.errors:
@@ -167,14 +171,9 @@ class Staged:
         for at in range(min(_PREVIEW_ROWS - len(self.preview), len(positions))):
             keys = {name: column[at].as_py() for name, column in typed.keys.items()}
             moment = typed.event_timestamp[at].as_py().isoformat()
-            self.preview.append(
-                {
-                    self._source.unit: int(positions[at]),
-                    "event_timestamp": moment,
-                    **keys,
-                    **json.loads(typed.readings[at].as_py()),
-                }
-            )
+            shown = {"event_timestamp": moment, **keys, **json.loads(typed.readings[at].as_py())}
+            visible = {name: value for name, value in shown.items() if name not in self._hidden}
+            self.preview.append({self._source.unit: int(positions[at]), **visible})
 
     def _count(self, lines: Sequence[Rejected]) -> None:
         for line in lines:
@@ -193,6 +192,8 @@ class Staged:
         )
         column = self._columns.name_of(cell["column"]) if self._columns else cell["column"]
         message = f"{json.dumps(cell['here'])[:60]} contradicts {json.dumps(cell['there'])[:60]} of {where}"
+        if cell["column"] in self._hidden:
+            message = f"the value contradicts that of {where}"
         return {"column": column, "code": "conflict", "message": message}
 
 

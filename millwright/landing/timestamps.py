@@ -65,7 +65,7 @@ class Moments:
         found.add(missing, name, "required", "is missing")
         kinds = (Kind.NUMBER, Kind.STRING) if self._numeric else (Kind.STRING,)
         wanted = f"a timestamp as {self._format}" if self._numeric else "a timestamp as text"
-        usable = ~missing & ~found.kinds(cells, name, kinds, wanted)
+        usable = ~missing & ~found.kinds(cells, name, kinds, wanted, missing)
         micros, local = self._read(text, usable)
         if local is not None:
             micros = pc.coalesce(micros, self._instants(local, text, name, found))
