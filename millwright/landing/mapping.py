@@ -133,6 +133,9 @@ class Names:
         new: list[str] = []
         ignored: list[str] = []
         strange: dict[str, tuple[str, str]] = {}
+        names = list(names)
+        if self._fixed and self.layout is not None:
+            self._check_layout(self.layout, names)
         for name in names:
             if self.layout is not None and name in (self.layout.reading, self.layout.value):
                 continue
@@ -153,7 +156,7 @@ class Names:
                     new.append(field)
             columns.setdefault(field, []).append(name)
         if self._fixed:
-            self._check_header(list(names), columns)
+            self._check_header(names, columns)
         constants = {**{k: v for k, v in self._dataset.constants.items() if k not in columns}, **self._delivery.constants}
         return Mapped(columns, constants, new, ignored, strange)
 
@@ -201,9 +204,17 @@ class Names:
             )
         return None
 
+    def _check_layout(self, layout: Layout, names: Sequence[str]) -> None:
+        for name in (layout.reading, layout.value):
+            if name not in names:
+                raise Refused(
+                    f"There is no column {name!r}{nearest(name, names)}, which the long layout names. {_header(names)} "
+                    "Nothing was loaded. Name the two columns with `--long reading=value`."
+                )
+
     def _check_header(self, names: Sequence[str], columns: Mapping[str, list[str]]) -> None:
         dataset, delivery, layout = self._dataset, self._delivery, self.layout
-        header = f"The columns are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}."
+        header = _header(names)
         for name in [*(() if layout else delivery.columns), *(() if layout else delivery.ignore)]:
             if name not in names:
                 what = "map" if name in delivery.columns else "ignore"
@@ -221,12 +232,6 @@ class Names:
             if field not in given:
                 raise Refused(f"No column is {field}. {header} {_MAP}")
         if layout is not None:
-            for name in (layout.reading, layout.value):
-                if name not in names:
-                    raise Refused(
-                        f"There is no column {name!r}{nearest(name, names)}, which the long layout names. {header} "
-                        "Nothing was loaded. Name the two columns with `--long reading=value`."
-                    )
             return
         for field, reading in dataset.values.items():
             if reading.required and field not in given:
@@ -249,6 +254,10 @@ def name_problem(name: str) -> str | None:
     if any(unicodedata.category(character) in _INVISIBLE for character in name):
         return "has a control character or one that cannot be seen"
     return None
+
+
+def _header(names: Sequence[str]) -> str:
+    return f"The columns are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}."
 
 
 def _fields(dataset: Dataset, entity: Entity) -> list[str]:

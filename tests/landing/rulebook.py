@@ -48,7 +48,7 @@ def rules(told: Dataset, fixed: bool = True, units: dict[str, str] | None = None
     )  # fmt: skip
 
 
-def check(columns: dict[str, list[str]], told: Dataset | None = None, **options: Any) -> Typed:
+def check(columns: dict[str, list[str]], told: Dataset | None = None, /, **options: Any) -> Typed:
     """What the rules make of columns of text; a timestamp is added where there is none."""
     rows = len(next(iter(columns.values())))
     columns = {"timestamp": [AT] * rows} | columns
