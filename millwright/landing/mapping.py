@@ -243,6 +243,11 @@ class Names:
 _MAP = "Nothing was loaded. Name the column with `--map column=field`, or set a value for all rows with `--set field=value`."
 
 
+def map_columns(definitions: Definitions, dataset: Dataset, delivery: Delivery, names: Iterable[str], *, fixed: bool) -> Mapped:
+    """Say for each of `names` which field it is. Raises Refused for a header that cannot be mapped with certainty."""
+    return Names(definitions, dataset, delivery, fixed=fixed).columns(names)
+
+
 def name_problem(name: str) -> str | None:
     """Why a name may not become a reading's, or None: at most 63 bytes, no control or invisible characters, no blank ends."""
     if not name.strip():

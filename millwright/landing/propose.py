@@ -18,7 +18,7 @@ from millwright.definitions import Dataset, Definitions
 from millwright.landing import guess
 from millwright.landing.batches import Proposal, Question
 from millwright.landing.guess import KEY_NAMES, TIME_NAMES, VALUE_NAMES, WORD_NAMES, Moments
-from millwright.landing.mapping import EVENT, Delivery, Names
+from millwright.landing.mapping import EVENT, Delivery, map_columns
 from millwright.landing.options import arguments
 from millwright.landing.rows import Refused, Unavailable
 from millwright.landing.sample import Sample, sample
@@ -36,7 +36,7 @@ def for_refused(
     except (Refused, Unavailable):
         return None
     try:
-        Names(definitions, dataset, delivery, fixed=True).columns(seen.header)
+        map_columns(definitions, dataset, delivery, seen.header, fixed=True)
     except Refused:
         return propose(conn, definitions, dataset, delivery, seen, file_name=file_name)
     return None
