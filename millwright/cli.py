@@ -39,6 +39,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "quarantine": ("landing:quarantine", "Rows of a batch that were set aside, with the reasons."),
         "undo": ("undo:undo", "Take a landed batch's rows out again."),
         "replay": ("landing:replay", "Plan a failed, refused or undone batch again."),
+        "prune": ("landing:prune", "Remove received files that are older than they are kept."),
     },
     "Access": {
         "keys": ("serving:keys", "Create, list and revoke API keys."),

@@ -58,6 +58,15 @@ class Settings(BaseSettings):
     first_day: date = Field(default=date(2010, 1, 1), description="First daily partition; older rows are quarantined.")
     max_future: timedelta = Field(default=timedelta(hours=1), description="Rows further ahead of the clock are quarantined.")
     max_file_bytes: int = Field(default=4 * 1024**3, gt=0, description="A larger file is refused.")
+    max_rows_per_file: int = Field(default=100_000_000, gt=0, description="A file with more rows is refused.")
+    kept_error_kinds: int = Field(default=1000, gt=0, description="Kinds of error (code and column) that a receipt lists.")
+    kept_errors_per_row: int = Field(default=100, gt=0, description="Errors that are kept with a row in quarantine.")
+    preview_rows: int = Field(default=10, ge=0, description="Rows that a receipt shows; 0 keeps cell contents out of it.")
+    preview_columns: int = Field(default=50, gt=0, description="Fields of a row that a receipt shows.")
+    preview_characters: int = Field(default=200, gt=0, description="Characters of a text that a receipt shows.")
+    keep_landed_files: int | None = Field(
+        default=None, gt=0, description="Days that received bytes are kept after their batch ended; unset: for ever."
+    )
     max_rows_per_kafka_batch: int = Field(default=100_000, gt=0, description="Offsets in one Kafka batch of the ledger.")
     max_batches_per_run: int = Field(default=500, gt=0, description="Waiting batches taken into one run.")
     refresh_entities_per_chunk: int = Field(

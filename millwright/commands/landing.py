@@ -118,3 +118,21 @@ def replay(batch: int) -> Receipt:
 
     with connect(Settings().require("postgres_url"), autocommit=True) as conn:
         return plan_again(conn, batch)
+
+
+def _pruned_text(pruned: Any) -> str:
+    what = "Would remove" if pruned.dry_run else "Removed"
+    strays = f" and {pruned.strays:,} of no delivery" if pruned.strays else ""
+    return f"{what} {pruned.files:,} received files{strays}, {size(pruned.bytes)}. Receipts, quarantine and rows stay."
+
+
+@command(text=_pruned_text)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(dry_run: bool) -> Any:
+    """Remove received files that are older than the setting keep_landed_files says."""
+    from millwright.landing.zone import prune as remove
+    from millwright.warehouse.connect import connect
+
+    settings = Settings()
+    with connect(settings.require("postgres_url"), autocommit=True) as conn:
+        return remove(conn, settings, dry_run=dry_run)

@@ -135,11 +135,12 @@ def _doctor_text(report: Any) -> Any:
 
 
 @command(text=_doctor_text)
-def doctor() -> Done:
-    """Check disk, ports, Java, packages and permissions. Exit code 1 for an error, 3 for a warning."""
+@click.option("--all-files", is_flag=True, help="Compare the SHA-256 of every received file, not of a sample.")
+def doctor(all_files: bool) -> Done:
+    """Check disk, ports, Java, packages, permissions and received files. Exit code 1 for an error, 3 for a warning."""
     from millwright.stack.doctor import examine
 
-    report = examine(_stack())
+    report = examine(_stack(), every_file=all_files)
     return Done(report, code=report.code)
 
 

@@ -18,14 +18,14 @@ import pyarrow.compute as pc
 from millwright.definitions import Definitions
 from millwright.landing.ahead import ahead
 from millwright.landing.batches import ErrorKind
+from millwright.landing.caps import capped, first_errors
 from millwright.landing.mapping import Delivery, dataset_of
-from millwright.landing.rows import Block, CellError, Rejected, Source
+from millwright.landing.rows import Block, CellError, Refused, Rejected, Source
 from millwright.landing.rules import Rules, Typed
 from millwright.landing.spool import Spool
 from millwright.settings import Settings
 from millwright.warehouse import merge
 
-_PREVIEW_ROWS = 10
 _LINES = pa.schema(
     [("position", pa.int64()), ("local", pa.int32()), ("event_timestamp", pa.timestamp("us", "UTC")), ("readings", pa.string())]
 )
@@ -50,7 +50,7 @@ class Staged:
         now: datetime,
     ) -> None:
         definition = dataset_of(definitions, dataset)
-        self._source = source
+        self._source, self._settings = source, settings
         units = getattr(source, "units", {})
         self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None, units=units)
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
@@ -84,6 +84,12 @@ class Staged:
         """Read to the end. Raises Refused, Unavailable, OSError."""
         for block in ahead(self._source.blocks()):
             self._take(block)
+            if self._source.header is not None and self.received > self._settings.max_rows_per_file:
+                raise Refused(
+                    f"The file has more than {self._settings.max_rows_per_file:,} rows (setting max_rows_per_file). "
+                    "Nothing was loaded; split it."
+                )
+        self.preview = [capped(row, self._settings) for row in self.preview]
         self.facts, self.mapping = self._source.facts(), self._rules.facts(self._source.header)
         self._kinds_read = dict(self._kinds)
 
@@ -111,11 +117,11 @@ class Staged:
             for conflict, original in zip(conflicts, originals, strict=True)
         ]
         self._count(lines)
-        return _table(lines)
+        return self._table(lines)
 
     def kinds(self) -> list[ErrorKind]:
-        """The errors by kind, most frequent first."""
-        return [
+        """The errors by kind, most frequent first, as many as are kept."""
+        found = [
             ErrorKind(
                 code=code,
                 column=column,
@@ -128,6 +134,7 @@ class Staged:
                 self._kinds.items(), key=lambda item: (-item[1][0], item[1][1], item[0])
             )
         ]
+        return found[: self._settings.kept_error_kinds]
 
     def _take(self, block: Block) -> None:
         typed = self._rules.apply(block)
@@ -142,7 +149,7 @@ class Staged:
             originals = self._source.originals(positions[order])
             rejected += [Rejected(int(positions[at]), original, cells[at]) for at, original in zip(order, originals, strict=True)]
         self._count(rejected)
-        self.rejected.put(_table(rejected))
+        self.rejected.put(self._table(rejected))
         if not len(typed.good):
             return
         positions = block.positions[typed.good]
@@ -168,7 +175,7 @@ class Staged:
         return locals_[inverse]
 
     def _show(self, typed: Typed, positions: npt.NDArray[np.int64]) -> None:
-        for at in range(min(_PREVIEW_ROWS - len(self.preview), len(positions))):
+        for at in range(min(self._settings.preview_rows - len(self.preview), len(positions))):
             keys = {name: column[at].as_py() for name, column in typed.keys.items()}
             moment = typed.event_timestamp[at].as_py().isoformat()
             shown = {"event_timestamp": moment, **keys, **json.loads(typed.readings[at].as_py())}
@@ -196,11 +203,12 @@ class Staged:
             message = f"the value contradicts that of {where}"
         return {"column": column, "code": "conflict", "message": message}
 
-
-def _table(lines: Sequence[Rejected]) -> pa.Table:
-    columns = [
-        [line.position for line in lines],
-        [line.original for line in lines],
-        [json.dumps(line.errors, ensure_ascii=False) for line in lines],
-    ]
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, _REJECTED, strict=True)], schema=_REJECTED)
+    def _table(self, lines: Sequence[Rejected]) -> pa.Table:
+        kept = self._settings.kept_errors_per_row
+        columns = [
+            [line.position for line in lines],
+            [line.original for line in lines],
+            [json.dumps(first_errors(line.errors, kept), ensure_ascii=False) for line in lines],
+        ]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, _REJECTED, strict=True)]
+        return pa.table(arrays, schema=_REJECTED)

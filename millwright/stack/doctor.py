@@ -1,4 +1,4 @@
-"""What could keep the stack from starting, examined without starting it.
+"""What could keep the stack from starting, and whether received files are whole, examined without starting it.
 
 Belongs here: one function a check, each with advice. Does not: health of what runs (status).
 """
@@ -9,10 +9,13 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
+import psycopg
 from pydantic import BaseModel
 
+from millwright.landing.zone import inspect
 from millwright.stack import jars
 from millwright.stack.children import port_of
 from millwright.stack.kafka import java
@@ -21,7 +24,9 @@ from millwright.stack.redis import binary as valkey_binary
 from millwright.stack.server import ServerError, listener, port_is_free
 from millwright.stack.status import folder_bytes
 from millwright.stack.up import Stack
+from millwright.warehouse.connect import connect
 
+_TOLD = 20
 LITTLE_DISK, NO_DISK = 5 * 10**9, 10**9
 
 
@@ -46,9 +51,10 @@ class Report(BaseModel):
         return 1 if "error" in results else 3 if "warning" in results else 0
 
 
-def examine(stack: Stack) -> Report:
-    """Run every check; none changes anything but the choice of ports."""
+def examine(stack: Stack, *, every_file: bool = False) -> Report:
+    """Run every check; none changes anything but the choice of ports. `every_file`: read all received bytes, not a sample."""
     looks: list[Callable[[Stack], Iterator[Check]]] = [_project, _disk, _packages, _java, _jars, _ports, _files, _open_files]
+    looks.append(partial(_landing_zone, every=every_file))
     return Report(checks=[check for look in looks for check in look(stack)])
 
 
@@ -135,6 +141,37 @@ def _open_files(stack: Stack) -> Iterator[Check]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 1024:
         yield Check(name="open files", result="warning", found=f"limit {soft} (hard {hard})", advice="ulimit -n 4096")
+
+
+def _landing_zone(stack: Stack, *, every: bool) -> Iterator[Check]:
+    zone = stack.settings.zone
+    name, found = "landing zone", f"{(folder_bytes(zone) or 0) / 1e6:,.1f} MB in {zone}"
+    if stack.settings.postgres_url is None:
+        yield Check(name=name, result="ok", found=f"{found}; not compared with the ledger, because no database is up")
+        return
+    try:
+        with connect(stack.settings.require("postgres_url"), autocommit=True) as conn:
+            seen = inspect(conn, stack.settings, every=every)
+    except psycopg.Error as error:
+        why = str(error).strip().splitlines()[0]
+        yield Check(name=name, result="warning", found=f"{found}; the ledger cannot be read: {why}", advice="millwright status")
+        return
+    except OSError as error:
+        yield Check(name=name, result="error", found=f"{error}", advice="Check the disk and the rights of its folder.")
+        return
+    strays = f"; {seen.strays} of no delivery (`millwright prune` removes them)" if seen.strays else ""
+    how = "all" if seen.checked == seen.expected else f"{seen.checked} of them; --all-files reads all"
+    yield Check(name=name, result="ok", found=f"{found}: {seen.expected} received files; SHA-256 compared of {how}{strays}")
+    for lost in seen.lost[:_TOLD]:
+        what = f"{lost.file_name} of batch {lost.batch_id} is {'damaged' if lost.damaged else 'missing'}"
+        yield Check(
+            name=name,
+            result="error",
+            found=f"{what} (SHA-256 {lost.sha256})",
+            advice="Deliver the very file again: it takes its place. Its rows are as they were; only a replay needs the file.",
+        )
+    if len(seen.lost) > _TOLD:
+        yield Check(name=name, result="error", found=f"and {len(seen.lost) - _TOLD} more files are missing or damaged")
 
 
 def _try(name: str, look: Callable[[], str]) -> Check:

@@ -73,6 +73,29 @@ class Numbers:
     days: list[date]
 
 
+@dataclass(frozen=True)
+class LandedFile:
+    """Bytes that deliveries brought: the newest of them, and when the last ended (None while one may still be landed)."""
+
+    sha256: str
+    file_bytes: int
+    batch_id: int
+    file_name: str
+    ended: datetime | None
+
+
+def landed_files(conn: psycopg.Connection[Any]) -> list[LandedFile]:
+    """All bytes that files brought, by the number of their newest batch."""
+    with conn.cursor(row_factory=class_row(LandedFile)) as cursor:
+        return cursor.execute(
+            """select sha256, max(file_bytes) as file_bytes, max(batch_id) as batch_id,
+                 (array_agg(file_name order by batch_id desc))[1] as file_name,
+                 case when bool_and(state in ('landed', 'refused', 'undone'))
+                   then max(coalesce(finished_at, planned_at)) end as ended
+               from landing.batches where sha256 is not null group by sha256 order by 3"""
+        ).fetchall()
+
+
 def get(conn: psycopg.Connection[Any], batch_id: int) -> Batch | None:
     """The batch, or None."""
     found = _batches(conn, f"{_SELECT} where b.batch_id = %s", (batch_id,))

@@ -45,7 +45,6 @@ def tree(settings: Settings) -> dict[str, str]:
 
 
 def test_an_unknown_dataset_is_proposed_reviewed_and_accepted(settings: Settings) -> None:
-    Path("new.csv").write_text(BOILER.replace(",", "."))
     before = tree(settings)
     proposed = upload("new.csv", "--dataset", "boiler", "--json")
     assert proposed.exit_code == 1
@@ -129,7 +128,7 @@ def test_what_cannot_be_applied_is_a_proposal_again(settings: Settings, monkeypa
 def test_a_mapping_is_saved_with_its_dataset_and_comments_stay(settings: Settings, tmp_path: Path) -> None:
     file = settings.feature_repo / "datasets/fleet.yaml"
     file.write_text("# Ours.\n" + file.read_text().replace("readings:\n", "readings:  # as delivered\n"))
-    (tmp_path / "h.csv").write_text("Zeit;Wert\n01.02.2026 10:00;1.5\n")
+    (tmp_path / "h.csv").write_text("Zeit;Wert\n01.02.2026 10:00;1,5\n")
     said = ["h.csv", "--dataset", "fleet", "--map", "Wert=temperature", "--set", "machine_id=m1", "--set", "sensor_type=press"]
     refused = upload(*said, "--accept")
     assert (refused.exit_code, "Which time zone" in refused.output) == (1, True)
@@ -140,7 +139,7 @@ def test_a_mapping_is_saved_with_its_dataset_and_comments_stay(settings: Setting
     assert "readings:  # as delivered" in text
     fleet = load(settings.feature_repo).datasets["fleet"]
     assert fleet.columns == {"timestamp": "event_timestamp", "Wert": "temperature", "Zeit": "event_timestamp"}
-    assert (fleet.timezone, fleet.timestamps.format) == ("Europe/Berlin", "%d.%m.%Y %H:%M")
+    assert (fleet.timezone, fleet.timestamps.format, fleet.numbers.decimal) == ("Europe/Berlin", "%d.%m.%Y %H:%M", ",")
     assert fleet.constants == {}
     with open_platform(settings) as platform:
         # Which machine it is belongs to this file alone.
