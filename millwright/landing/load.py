@@ -282,6 +282,7 @@ class _Work:
             "duplicates_of": [Duplicates(**vars(matched)) for matched in merged.matched],
             "dialect": staged.facts,
             "mapping": staged.mapping,
+            "warnings": staged.warnings,
             "ignored": staged.ignored,
             "preview": staged.preview,
         }

@@ -24,7 +24,8 @@ from millwright.landing.casts import Casts
 from millwright.landing.errors import Errors
 from millwright.landing.keys import Keys
 from millwright.landing.mapping import EVENT, Delivery, Mapped, Names
-from millwright.landing.rows import Block, CellError, Cells, Kind
+from millwright.landing.rows import Block, CellError, Cells, Kind, Positions
+from millwright.landing.series_rules import SeriesRules
 from millwright.landing.timestamps import Bounds, Moments
 from millwright.landing.units import conversions
 from millwright.landing.values import Values
@@ -54,12 +55,23 @@ class _Readings:
     members: list[pa.Array] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     ignored: Mask | None = None
+    watched: list[_Watched] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """Values of a reading that a rule over several lines looks at: of these rows of the block, or of all."""
+
+    name: str
+    column: str
+    value: pa.Array
+    at: Positions | None = None
 
 
 class Rules:
     """The rules of one delivery of a dataset; `now` (UTC) bounds the future, `units` is the file's units row: column → unit.
 
-    Raises Refused for units that cannot be converted.
+    `unit`: what a position counts. Raises Refused for units that cannot be converted.
     """
 
     def __init__(
@@ -72,6 +84,7 @@ class Rules:
         now: datetime,
         fixed: bool,
         units: Mapping[str, str] = {},
+        unit: str = "line",
     ) -> None:
         self._dataset = dataset
         self._names = Names(definitions, dataset, delivery, fixed=fixed)
@@ -87,6 +100,8 @@ class Rules:
         self._moments = Moments(self._casts, self._how, self._numbers, self._zone, bounds)
         self._values = Values(self._casts, dataset, self._numbers, self._missing, found)
         self._keys = Keys(self._values, dataset, definitions.entities[dataset.entity])
+        hidden = frozenset(dataset.sensitive)
+        self.several = SeriesRules(dataset.values, unit=unit, correction=delivery.correction, hidden=hidden)
 
     def mapped(self, names: Any) -> Mapped:
         """Columns by field; raises Refused for a header that cannot be mapped."""
@@ -110,8 +125,9 @@ class Rules:
         return told
 
     def close(self) -> None:
-        """Give back the casts' memory."""
+        """Give back what the casts and the rules over several lines hold."""
         self._casts.close()
+        self.several.close()
 
     def apply(self, block: Block) -> Typed:
         """Type a block's rows. A row with any failing cell is in `errors` with all of them, and in nothing else."""
@@ -131,7 +147,18 @@ class Rules:
         kept = np.ones(block.rows, dtype=np.bool_) if read.ignored is None else ~read.ignored
         if self._dataset.target != "events":
             found.add(empty & ~found.bad & kept, "", "no_readings", "no reading has a value")
-        good = np.flatnonzero(~found.bad & kept)
+        landing = ~found.bad & kept
+        good = np.flatnonzero(landing)
+        if read.watched:
+            certain = np.ones(block.rows, dtype=np.bool_)
+            for name in (EVENT, *names):
+                certain &= ~found.in_column(mapped.name_of(name))
+            placed = pc.if_else(pa.array(certain), moment, None)
+            for watched in read.watched:
+                at = np.arange(block.rows) if watched.at is None else watched.at
+                series = [keys[name].take(pa.array(at)) for name in names]
+                where = block.positions[at], series, placed.take(pa.array(at))
+                self.several.add(watched.name, watched.column, *where, watched.value, landing[at])
         return Typed(
             good,
             moment.take(good),
@@ -153,7 +180,10 @@ class Rules:
             reading = self._dataset.values.get(name)
             if name in mapped.columns or name in mapped.constants:
                 cells, column = _cells(block, mapped, name, found), mapped.name_of(name)
-                read.members.append(member(name, self._read(cells, column, name, found)))
+                value = self._read(cells, column, name, found)
+                if self.several.watches(name):
+                    read.watched.append(_Watched(name, column, value))
+                read.members.append(member(name, value))
             elif reading is not None and reading.required and self._names.layout is None:
                 found.add(np.ones(block.rows, dtype=np.bool_), name, "required", "is missing")
         return read
@@ -182,7 +212,10 @@ class Rules:
             else:
                 hidden = frozenset([name]) if name_field in self._dataset.sensitive else frozenset()
                 cells = Cells(values.text.take(pa.array(at)), None if values.kinds is None else values.kinds[at])
-                piece = member(name_field, self._read(cells, name, name_field, found.part(at, hidden)))
+                value = self._read(cells, name, name_field, found.part(at, hidden))
+                if self.several.watches(name_field):
+                    read.watched.append(_Watched(name_field, name, value, at))
+                piece = member(name_field, value)
                 if name_field not in self._dataset.values and name_field not in read.new:
                     read.new = [*read.new, name_field]
             pieces.append(piece)

@@ -52,7 +52,9 @@ class Staged:
         definition = dataset_of(definitions, dataset)
         self._source, self._settings = source, settings
         units = getattr(source, "units", {})
-        self._rules = Rules(settings, definitions, definition, delivery, now=now, fixed=source.header is not None, units=units)
+        self._rules = Rules(
+            settings, definitions, definition, delivery, now=now, fixed=source.header is not None, units=units, unit=source.unit
+        )
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
         self._hidden = frozenset(definition.sensitive)
         self._entity, self._word, self._dataset = definition.entity, definition.word, dataset
@@ -64,6 +66,8 @@ class Staged:
         self.first_event: datetime | None = None
         self.last_event: datetime | None = None
         self.new_readings: list[str] = []
+        self.warnings: list[ErrorKind] = []
+        self._used: Sequence[int] | None = None
         self.preview: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
         self.mapping: dict[str, Any] = {}
@@ -91,6 +95,7 @@ class Staged:
                 )
         self.preview = [capped(row, self._settings) for row in self.preview]
         self.facts, self.mapping = self._source.facts(), self._rules.facts(self._source.header)
+        self._judge()
         self._kinds_read = dict(self._kinds)
 
     def forget_conflicts(self) -> None:
@@ -99,10 +104,12 @@ class Staged:
 
     def series(self) -> pa.Table:
         """Which series the local numbers are: local int32, entity, keys list<string>, sensor_type."""
-        keys = sorted(self._series, key=self._series.__getitem__)
+        used = range(len(self._series)) if self._used is None else self._used
+        names = sorted(self._series, key=self._series.__getitem__)
+        keys = [names[local] for local in used]
         return pa.table(
             {
-                "local": pa.array(range(len(keys)), pa.int32()),
+                "local": pa.array(used, pa.int32()),
                 "entity": pa.array([self._entity] * len(keys), pa.string()),
                 "keys": pa.array([list(key[:-1]) for key in keys], pa.list_(pa.string())),
                 "sensor_type": pa.array([key[-1] for key in keys], pa.string()),
@@ -136,6 +143,60 @@ class Staged:
         ]
         return found[: self._settings.kept_error_kinds]
 
+    def _judge(self) -> None:
+        """Set aside the lines that break a rule over several lines; a line that is set aside already gets its further errors."""
+        self.warnings = [
+            ErrorKind(share=round(warned.count / self.received, 6), **vars(warned)) for warned in self._rules.several.judge()
+        ]
+        failed = [position for lines in self._rules.several.failed() for position, _ in lines]
+        if not failed:
+            return
+        positions = pa.array(failed, pa.int64())
+        before, self.rejected = self.rejected, Spool(_REJECTED)
+        with before:
+            known = [self._reject_further(table) for table in before.tables()]
+        fresh = np.setdiff1d(np.array(failed, dtype=np.int64), np.concatenate([np.zeros(0, dtype=np.int64), *known]))
+        for lines in self._rules.several.failed(pa.array(fresh)):
+            originals = self._source.originals(np.array([position for position, _ in lines], dtype=np.int64))
+            rejected = [Rejected(at, original, errors) for (at, errors), original in zip(lines, originals, strict=True)]
+            self._count(rejected)
+            self.rejected.put(_table(rejected))
+        self._keep_others(positions)
+
+    def _reject_further(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """Write rejected lines again, with the further errors of those that have some; returns the positions of all."""
+        further = {at: errors for lines in self._rules.several.failed(table["position"]) for at, errors in lines}
+        if further:
+            self._count([Rejected(position, b"", errors) for position, errors in further.items()])
+            told = [
+                json.dumps(json.loads(errors) + further[at], ensure_ascii=False) if at in further else errors
+                for at, errors in zip(table["position"].to_pylist(), table["errors"].to_pylist(), strict=True)
+            ]
+            table = table.set_column(2, _REJECTED.field("errors"), pa.array(told, pa.string()))
+        self.rejected.put(table)
+        return np.asarray(table["position"].to_numpy())
+
+    def _keep_others(self, failed: pa.Array) -> None:
+        """Leave lines out of what lands, and out of what is told of it."""
+        before, self.lines = self.lines, Spool(_LINES)
+        self.first_event = self.last_event = None
+        used: set[int] = set()
+        with before:
+            for table in before.tables():
+                kept = table.filter(pc.invert(pc.is_in(table["position"], failed)))
+                if kept.num_rows:
+                    self.lines.put(kept)
+                    self._note_bounds(kept["event_timestamp"])
+                    used.update(pc.unique(kept["local"]).to_pylist())
+        self._used = sorted(used)
+        out = set(failed.to_pylist())
+        self.preview = [row for row in self.preview if row[self._source.unit] not in out]
+
+    def _note_bounds(self, moments: pa.Array) -> None:
+        bounds = pc.min_max(moments).as_py()
+        self.first_event = min(filter(None, (self.first_event, bounds["min"])))
+        self.last_event = max(filter(None, (self.last_event, bounds["max"])))
+
     def _take(self, block: Block) -> None:
         typed = self._rules.apply(block)
         self.received += block.rows + len(block.rejected) - typed.ignored
@@ -155,9 +216,7 @@ class Staged:
         positions = block.positions[typed.good]
         columns = [pa.array(positions), pa.array(self._numbers(typed)), typed.event_timestamp, typed.readings]
         self.lines.put(pa.table(columns, schema=_LINES))
-        bounds = pc.min_max(typed.event_timestamp).as_py()
-        self.first_event = min(filter(None, (self.first_event, bounds["min"])))
-        self.last_event = max(filter(None, (self.last_event, bounds["max"])))
+        self._note_bounds(typed.event_timestamp)
         self._show(typed, positions)
 
     def _numbers(self, typed: Typed) -> npt.NDArray[np.int32]:
