@@ -160,7 +160,7 @@ class Staged:
             originals = self._source.originals(np.array([position for position, _ in lines], dtype=np.int64))
             rejected = [Rejected(at, original, errors) for (at, errors), original in zip(lines, originals, strict=True)]
             self._count(rejected)
-            self.rejected.put(_table(rejected))
+            self.rejected.put(self._table(rejected))
         self._keep_others(positions)
 
     def _reject_further(self, table: pa.Table) -> npt.NDArray[np.int64]:
@@ -168,8 +168,9 @@ class Staged:
         further = {at: errors for lines in self._rules.several.failed(table["position"]) for at, errors in lines}
         if further:
             self._count([Rejected(position, b"", errors) for position, errors in further.items()])
+            kept = self._settings.kept_errors_per_row
             told = [
-                json.dumps(json.loads(errors) + further[at], ensure_ascii=False) if at in further else errors
+                json.dumps(first_errors(json.loads(errors) + further[at], kept), ensure_ascii=False) if at in further else errors
                 for at, errors in zip(table["position"].to_pylist(), table["errors"].to_pylist(), strict=True)
             ]
             table = table.set_column(2, _REJECTED.field("errors"), pa.array(told, pa.string()))
