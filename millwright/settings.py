@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     keep_landed_files: int | None = Field(
         default=None, gt=0, description="Days that received bytes are kept after their batch ended; unset: for ever."
     )
+    max_unpacked_bytes: int = Field(default=8 * 1024**3, gt=0, description="A gzip or zstd file that unpacks to more is refused.")
+    max_unpacked_ratio: int = Field(
+        default=500,
+        gt=1,
+        description="A gzip or zstd file of over 16 MB unpacked and more than so many times its size is refused.",
+    )
+    max_columns: int = Field(default=10_000, gt=0, description="A file with more columns is refused.")
+    max_record_bytes: int = Field(default=4 * 1024**2, gt=0, description="A file with a longer row is refused.")
+    max_rows_per_file: int = Field(default=100_000_000, gt=0, description="A file with more rows is refused.")
     max_rows_per_kafka_batch: int = Field(default=100_000, gt=0, description="Offsets in one Kafka batch of the ledger.")
     max_batches_per_run: int = Field(default=500, gt=0, description="Waiting batches taken into one run.")
     refresh_entities_per_chunk: int = Field(

@@ -36,7 +36,6 @@ def _word(value: object) -> object:
 
 
 _Word = Annotated[str, BeforeValidator(_word)]
-_Character = Annotated[str, StringConstraints(min_length=1, max_length=1)]
 
 
 class Reading(Definition):
@@ -93,6 +92,7 @@ class Reading(Definition):
 class Format(BaseModel):
     """How a file is written; what is unset is found out, and pinned in the receipt.
 
+    `delimiter` is one character; with a space after it (`, `), spaces after it are no part of a cell. `quote`: "" for none.
     `header` gives the names of a file that has none. `skip_lines`: lines before the header. `comment`: lines that begin with it
     are left out. `units_row`: the line after the header holds units. `footer`: lines that begin with one of these end the table.
     """
@@ -100,7 +100,7 @@ class Format(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoding: str | None = None
-    delimiter: _Character | None = None
+    delimiter: Annotated[str, StringConstraints(pattern=r"^(?s:.) ?$")] | None = None
     quote: Literal['"', "'", ""] | None = None
     escape: Literal["double", "backslash"] | None = None
     header: list[str] | None = None

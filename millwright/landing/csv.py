@@ -1,293 +1,350 @@
 """Reads a CSV as text, a bounded block at a time: every line with its number and its bytes.
 
-Belongs here: encoding, header, dialect, splitting into cells by DuckDB. Does not: what a cell means (mapping.py, rules.py).
+Belongs here: the order of reading one file, and which lines are no rows. Does not: what a cell means (mapping.py, rules.py); and
+each step has its module: unpack.py (gzip, zstd), encoding.py, top.py (dialect, header), records.py (lines), cells.py (columns).
 
-Where records begin and end is found by records.py; DuckDB gets whole, clean records as VARCHAR, with rejects stored, and
-may neither cast, nor skip, nor guess. Its rows and rejects together must be exactly the records, or the file is refused.
+`originals` and rejected lines give the bytes as they came: of a packed file the unpacked bytes; of another encoding than UTF-8
+the text encoded again, which is exact where the encoding writes each character in one way (all but a few of East Asia do).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import duckdb
 import numpy as np
-from psycopg import sql
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from millwright.landing.duck import cursor
-from millwright.landing.records import MAX_RECORD, Records, split
-from millwright.landing.rows import Block, CellError, Cells, Positions, Refused, Rejected, Unavailable
+from millwright.definitions.datasets import Format
+from millwright.landing import encoding as encodings
+from millwright.landing.cells import Cut, Splitter
+from millwright.landing.encoding import NAME_IT, Encoding, invalid_at
+from millwright.landing.limits import Limits
+from millwright.landing.records import Flags, Records, begins, split
+from millwright.landing.rows import Block, CellError, Cells, Positions, Refused, Rejected
+from millwright.landing.structure import second_table
+from millwright.landing.top import Top, check_nul, read_top
+from millwright.landing.unpack import Opened, check_digest, open_plain, verify
 
-DELIMITERS = (",", ";", "\t", "|")
 _BLOCK = 16 * 1024 * 1024
-_SAMPLE = 256 * 1024
-_BOM = b"\xef\xbb\xbf"
-_OTHER_BOMS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_MEND = "Save it again as `CSV UTF-8`, or convert it: iconv -f {encoding} -t UTF-8 FILE > NEW."
-_LONE_CR = (
-    "Line {line} has a carriage return without a newline (old Macintosh line ends). Nothing was loaded. "
-    "Convert it: tr '\\r' '\\n' < FILE > NEW."
-)
-_READ = sql.SQL(
-    "select * from read_csv({path}, header=false, auto_detect=false, columns={{{columns}}}, delim={delimiter},"
-    " quote='\"', escape='\"', comment='', new_line='\\n', force_not_null=[{names}], nullstr='',"
-    " strict_mode=true, null_padding=false, parallel=false,"
-    " store_rejects=true, rejects_limit=0, max_line_size={line}, buffer_size={buffer})"
-)
+_RARE_BLOCK = 2 * 1024 * 1024
+"""Less at once where Python splits: its texts take ten times the bytes."""
+_HEAD = 256 * 1024
+_LOOKED_AT = 100
+_MESSAGES = {
+    "quotes": "a quote stands inside a cell, or a quoted cell is not closed: double quotes inside quotes",
+    "escape": "a backslash stands before a letter, and it is not certain what that means: double the backslash",
+    "line_ends": "a carriage return stands in the line, and others end with a newline: quote the cell, or mend the line end",
+    "encoding": "the line is not {encoding}: save the file as UTF-8, or name its encoding with --encoding",
+}
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A block of the file: the numbers of its first and last line, its bytes, where its records are."""
+
+    line: int
+    last: int
+    data: bytes
+    records: Records
 
 
 class CsvFile:
-    """A CSV of the landing zone as a Source. Raises Refused at once for what its first bytes tell."""
+    """A CSV of the landing zone as a Source. Raises Refused at once for what its first bytes tell, Unavailable if it is lost."""
 
     unit = "line"
 
-    def __init__(self, path: Path, *, sha256: str | None = None) -> None:
-        self._path = path
-        self._sha256 = sha256
-        head = self._head()
-        self._skip = len(_BOM) if head.startswith(_BOM) else 0
-        sample = head[self._skip :]
-        self.delimiter = _sniff(sample)
-        self.header: Sequence[str] = _header(sample, self.delimiter)
-        self._where: list[tuple[Positions, Positions, Positions]] = []
+    def __init__(
+        self, path: Path, format: Format | None = None, *, sha256: str | None = None, limits: Limits | None = None
+    ) -> None:
+        self._path, self._sha256 = path, sha256
+        self._form, self._limits = format or Format(), limits or Limits()
+        try:
+            self._open()
+        except Refused:
+            verify(path, sha256)
+            raise
+        self.header: Sequence[str] = self._top.header
+        self.units: Mapping[str, str] = self._top.units
+        self._parts: list[tuple[int, int, int, int]] = []  # offset, length, first line, last line
+        self._recent: tuple[_Held, ...] = ()
+        self._rows = self._undecodable = self._comments = self._footer = 0
+
+    @property
+    def delimiter(self) -> str:
+        """The character between cells."""
+        return self._top.dialect.delimiter
 
     def facts(self) -> dict[str, Any]:
-        """Encoding and dialect as they were read."""
-        return {
-            "encoding": "utf-8-sig" if self._skip else "utf-8",
-            "delimiter": self.delimiter,
-            "quote": '"',
-            "columns": list(self.header),
-        }
+        """Encoding and dialect as they were read; of what was left out, how many lines."""
+        told: dict[str, Any] = {"encoding": self._encoding.name, **self._top.dialect.facts(), "columns": list(self.header)}
+        if self._opened.compression:
+            told["compression"] = self._opened.compression
+        if self._top.macintosh:
+            told["line_end"] = "\r"
+        for option in ("skip_lines", "units_row", "footer"):
+            if value := getattr(self._form, option):
+                told[option] = value
+        if self._form.header is not None:
+            told["header"] = list(self._form.header)
+        if self.units:
+            told["units"] = dict(self.units)
+        if left := {"comments": self._comments, "footer": self._footer}:
+            told |= {f"{name}_left_out": count for name, count in left.items() if count}
+        return told
 
     def blocks(self) -> Iterator[Block]:
         """The data lines in order. Raises Refused, naming the line, and Unavailable when the bytes are not the ones received."""
-        digest = hashlib.sha256()
-        with self._open() as file, tempfile.TemporaryDirectory(prefix="millwright-") as folder, cursor() as reader:
-            digest.update(file.read(self._skip))
-            carry, line, offset, header = b"", 1, self._skip, True
-            while True:
-                more = file.read(_BLOCK)
-                digest.update(more)
-                data, last = carry + more, len(more) < _BLOCK
-                records, used, newlines = split(data, self.delimiter, last=last)
-                _check(data[:used], line, records)
-                if used:
-                    yield from self._block(reader, Path(folder), data, records, line, offset, header=header)
-                    header = header and not records.starts.size
-                carry, line, offset = data[used:], line + newlines, offset + used
-                if last:
-                    break
-        if self._sha256 is not None and digest.hexdigest() != self._sha256:
-            raise Unavailable(
-                f"{self._path.name} in the landing zone is not what was received (its SHA-256 differs). Deliver the file again."
-            )
+        try:
+            with tempfile.TemporaryDirectory(prefix="millwright-") as folder:
+                splitter = Splitter(self._top.dialect, self._top.width, self._limits, Path(folder))
+                try:
+                    yield from self._blocks(splitter)
+                finally:
+                    splitter.close()
+        except Refused:
+            verify(self._path, self._sha256)
+            raise
 
     def originals(self, positions: Positions) -> list[bytes]:
         """The bytes of these lines as they came, without their line ends."""
         found = []
-        with self._open() as file:
-            for position in positions:
-                for lines, starts, ends in self._where:
-                    index = int(np.searchsorted(lines, position))
-                    if index < len(lines) and lines[index] == position:
-                        file.seek(int(starts[index]))
-                        found.append(file.read(int(ends[index] - starts[index])))
-                        break
+        held: _Held | None = None
+        for position in positions.tolist():
+            if held is None or not held.line <= position <= held.last:
+                held = self._holding(position)
+            index = int(np.searchsorted(held.records.lines, position - held.line))
+            found.append(self._original(held.data, held.records, index))
         return found
 
-    def _open(self) -> Any:
-        try:
-            return self._path.open("rb")
-        except OSError as error:
-            raise Unavailable(
-                f"The landing zone has lost {self._path.name} ({error.strerror}). Deliver the file again."
-            ) from error
+    def _holding(self, position: int) -> _Held:
+        """The block of a line: one of the last two, or read again, by pread: another thread may read on."""
+        for held in self._recent:
+            if held.line <= position <= held.last:
+                return held
+        offset, length, line, last = next(part for part in self._parts if part[2] <= position <= part[3])
+        data = self._native(os.pread(self._opened.file.fileno(), length, offset))
+        records, _, _ = split(data, self._top.dialect, last=True, longest=self._limits.record_bytes)
+        return _Held(line, last, data, records)
 
-    def _head(self) -> bytes:
-        with self._open() as file:
-            head: bytes = file.read(_SAMPLE)
-        if not head:
-            raise Refused("The file is empty (0 bytes). Nothing was loaded; export it again.")
-        for bom, encoding in _OTHER_BOMS.items():
-            if head.startswith(bom):
-                raise Refused(f"The file is {encoding}, and only UTF-8 is read. {_MEND.format(encoding=encoding)}")
-        if head[:2] in (b"PK", b"\x1f\x8b"):
-            raise Refused("The file is a zip, gzip or Excel file, not text. Export it as CSV (UTF-8) and deliver that.")
-        return head
+    def _open(self) -> None:
+        opened = open_plain(self._path, self._limits, self._sha256)
+        head = opened.file.read(_HEAD)
+        opened.file.seek(0)
+        self._encoding: Encoding = encodings.find(opened.file, head, self._form.encoding)
+        opened.file.seek(0)
+        if not self._encoding.utf8:
+            opened = self._transcoded(opened)
+        self._opened = opened
+        self._top: Top = read_top(opened.file, self._encoding, self._form, self._limits)
 
-    def _block(
-        self,
-        reader: duckdb.DuckDBPyConnection,
-        folder: Path,
-        data: bytes,
-        records: Records,
-        line: int,
-        offset: int,
-        *,
-        header: bool,
-    ) -> Iterator[Block]:
-        first = 1 if header else 0
-        records = Records(*(part[first:] for part in vars(records).values()))
-        if not records.starts.size:
+    def _transcoded(self, opened: Opened) -> Opened:
+        digest = hashlib.sha256()
+        text = cast(BinaryIO, tempfile.TemporaryFile(prefix="millwright-"))  # noqa: SIM115 - it lives as long as the source
+        encodings.transcode(opened.file, self._encoding, text, seen=digest.update)
+        if not opened.checked:
+            check_digest(self._path, digest.hexdigest(), self._sha256)
+        return Opened(text, opened.compression, checked=True)
+
+    def _blocks(self, splitter: Splitter) -> Iterator[Block]:
+        file, top, digest = self._opened.file, self._top, hashlib.sha256()
+        file.seek(0)
+        digest.update(file.read(top.begin))
+        size = _BLOCK if top.dialect.plain else min(_BLOCK, _RARE_BLOCK)
+        carry, line, offset = b"", top.line + 1, top.begin
+        while True:
+            more = file.read(size)
+            digest.update(more)
+            data, last = carry + self._native(more), len(more) < size
+            if self._footer:
+                self._footer += data.count(b"\n") + (last and not data.endswith(b"\n") and bool(data))
+                used, newlines = len(data), data.count(b"\n")
+            else:
+                records, used, newlines = split(data, top.dialect, last=last, longest=self._limits.record_bytes)
+                if used:
+                    self._parts.append((offset, used, line, line + newlines - (data[used - 1] == 10)))
+                    yield from self._block(splitter, data, records, line, used)
+                elif len(data) > self._limits.record_bytes + size:
+                    raise self._too_long(line)
+            carry, line, offset = data[used:], line + newlines, offset + used
+            if last:
+                break
+        if not self._opened.checked:
+            check_digest(self._path, digest.hexdigest(), self._sha256)
+        if self._undecodable * 2 > self._rows:
+            raise Refused(
+                f"{self._undecodable:,} of {self._rows:,} lines are not {self._encoding.name.upper()}. "
+                f"Nothing was loaded. {NAME_IT}"
+            )
+
+    def _block(self, splitter: Splitter, data: bytes, records: Records, line: int, used: int) -> Iterator[Block]:
+        check_nul(data[:used], line, self._form)
+        self._recent = (_Held(line, self._parts[-1][3], data, records), *self._recent[:1])
+        records = self._rows_of(data, records, line, used)
+        if not len(records):
             return
+        longest = int((records.ends - records.starts).argmax())
+        if records.ends[longest] - records.starts[longest] > self._limits.record_bytes:
+            raise self._too_long(line + int(records.lines[longest]))
+        self._rows += len(records)
+        if self._rows > self._limits.rows:
+            raise Refused(
+                f"The file has more than {self._limits.rows:,} rows (setting max_rows_per_file). Nothing was loaded; split it."
+            )
+        codes = self._unreadable(data, records, line, used)
+        kept = np.ones(len(records), dtype=np.bool_)
+        kept[list(codes)] = False
         lines = records.lines + line
-        self._where.append((lines, records.starts + offset, records.ends + offset))
-        rejected = [
-            _reject(
-                data,
-                records,
-                lines,
-                index,
-                "quotes",
-                "a quote stands inside a cell, or a quoted cell is not closed: double quotes inside quotes",
-            )
-            for index in np.flatnonzero(records.irregular)
-        ]
-        clean = Records(*(part[~records.irregular] for part in vars(records).values()))
-        lines = lines[~records.irregular]
-        text, ragged = self._read(reader, folder, data, clean)
-        for index, count in ragged.items():
-            code = "too_few_cells" if count < len(self.header) else "too_many_cells"
-            message = f"the line has {count} cells, the header has {len(self.header)}"
-            rejected.append(_reject(data, clean, lines, index, code, message))
+        rejected = [self._reject(data, records, lines, index, code, self._message(code)) for index, code in codes.items()]
+        clean, lines = records.where(kept), lines[kept]
+        cut = splitter.cut(data, clean)
+        for index, count in cut.ragged.items():
+            code = "too_few_cells" if count < self._top.width else "too_many_cells"
+            message = f"the line has {count} cells, the header has {self._top.width}"
+            rejected.append(self._reject(data, clean, lines, index, code, message))
         kept = np.ones(len(lines), dtype=np.bool_)
-        kept[list(ragged)] = False
-        if text.num_rows != kept.sum():
-            raise Refused(
-                f"Lines {lines[0]} to {lines[-1]} could not be split into cells with certainty "
-                f"({text.num_rows} of {kept.sum()} rows). Nothing was loaded. Check quotes and delimiters, and report the file."
-            )
-        columns = {name: Cells(column.combine_chunks()) for name, column in zip(self.header, text.columns, strict=True)}
-        yield Block(columns, lines[kept], sorted(rejected, key=lambda line: line.position))
+        kept[list(cut.ragged)] = False
+        at = np.flatnonzero(kept)
+        columns, good, nameless = self._columns(cut)
+        for index in at[nameless].tolist():
+            message = f"a cell stands to the right of the header's {len(self.header)} names"
+            rejected.append(self._reject(data, clean, lines, index, "too_many_cells", message))
+        yield Block(columns, lines[at[good]], sorted(rejected, key=lambda line: line.position))
 
-    def _read(self, reader: duckdb.DuckDBPyConnection, folder: Path, data: bytes, records: Records) -> tuple[Any, dict[int, int]]:
-        path = folder / "block.csv"
-        starts = _write_clean(path, data, records)
-        names = [f"c{index}" for index in range(len(self.header))]
-        query = _READ.format(
-            path=sql.Literal(str(path)),
-            columns=sql.SQL(", ").join(sql.SQL("{}: 'VARCHAR'").format(sql.Literal(name)) for name in names),
-            names=sql.SQL(", ").join(map(sql.Literal, names)),
-            delimiter=sql.Literal(self.delimiter),
-            line=sql.Literal(MAX_RECORD + 2),
-            buffer=sql.Literal(4 * MAX_RECORD),
+    def _rows_of(self, data: bytes, records: Records, line: int, used: int) -> Records:
+        """The records without comments and what follows a footer; raises Refused where a second table begins."""
+        self._check_tables(data, records, line)
+        if marks := [mark.encode() for mark in self._form.footer or []]:
+            ends = np.flatnonzero(np.logical_or.reduce([begins(data, records, mark) for mark in marks]))
+            if ends.size:
+                first = int(ends[0])
+                rest = data[int(records.starts[first]) : used]
+                self._footer = rest.count(b"\n") + (not rest.endswith(b"\n"))
+                records = records.where(slice(0, first))
+        if self._top.dialect.comment:
+            comments = begins(data, records, self._top.dialect.comment.encode())
+            self._comments += int(comments.sum())
+            records = records.where(~comments)
+        return records
+
+    def _check_tables(self, data: bytes, records: Records, line: int) -> None:
+        """Look at lines that begin like the header, and at those after a blank line, if these are few."""
+        gaps = np.flatnonzero(records.starts[1:] != records.nexts[:-1]) + 1
+        if len(records) and records.starts[0] > 0:
+            gaps = np.append(gaps, 0)
+        candidates = set(gaps.tolist()) if gaps.size <= _LOOKED_AT else set()
+        opening = self._top.opening
+        again = np.flatnonzero(begins(data, records, opening)).tolist() if len(opening) > 1 else []
+        for index in sorted(candidates.union(again[:_LOOKED_AT])):
+            if index + 1 >= len(records) or records.irregular[index : index + 2].any():
+                continue
+            here, after = (self._cells(data, records, at) for at in (index, index + 1))
+            if second_table(self.header, here, after, gap=index in candidates):
+                at = line + int(records.lines[index])
+                raise Refused(
+                    f"A second table begins at line {at} (its header: {', '.join(here)[:60]}). Nothing was loaded; "
+                    f"make two files of it: head -n {at - 1} FILE > ONE; tail -n +{at} FILE > TWO."
+                )
+
+    def _cells(self, data: bytes, records: Records, index: int) -> list[str]:
+        text = data[int(records.starts[index]) : int(records.ends[index])].decode("utf-8", errors="replace")
+        return self._top.dialect.cells(text)
+
+    def _unreadable(self, data: bytes, records: Records, line: int, used: int) -> dict[int, str]:
+        """Index and code of the records that cannot be split."""
+        codes = dict.fromkeys(np.flatnonzero(records.irregular).tolist(), "quotes")
+        dialect = self._top.dialect
+        if dialect.escape == "backslash" and b"\\" in data:
+            for index in np.flatnonzero(~records.irregular).tolist():
+                if dialect.unclear(data[int(records.starts[index]) : int(records.ends[index])]):
+                    codes[index] = "escape"
+        codes |= dict.fromkeys(self._with_carriage_returns(data, records), "line_ends")
+        undecodable = self._not_text(data, records, line, used)
+        self._undecodable += len(undecodable)
+        return codes | dict.fromkeys(undecodable, "encoding")
+
+    def _with_carriage_returns(self, data: bytes, records: Records) -> list[int]:
+        if data.count(b"\r") == data.count(b"\r\n"):
+            return []
+        bytes_ = np.frombuffer(data, dtype=np.uint8)
+        at = np.flatnonzero(bytes_ == 13)
+        at = at[bytes_[np.minimum(at + 1, len(data) - 1)] != 10]
+        found = np.unique(np.searchsorted(records.starts, at, side="right") - 1)
+        quote = re.escape(self._top.dialect.quote.encode())
+        quoted = re.compile(quote + rb"[^" + quote + rb"]*" + quote) if quote else re.compile(rb"(?!)")
+        return [
+            index
+            for index in found[found >= 0].tolist()
+            if b"\r" in quoted.sub(b"", data[int(records.starts[index]) : int(records.ends[index])])
+        ]
+
+    def _not_text(self, data: bytes, records: Records, line: int, used: int) -> list[int]:
+        found: list[int] = []
+        view, begin = memoryview(data)[:used], 0
+        while (at := invalid_at(cast(bytes, view[begin:]), last=True)) is not None:
+            index = int(np.searchsorted(records.starts, begin + at, side="right")) - 1
+            if index >= 0:
+                found.append(index)
+            begin = int(records.nexts[index]) if index >= 0 else begin + at + 1
+        if (
+            found
+            and not self._undecodable
+            and self._form.encoding is None
+            and encodings.evidently_windows_1252(self._opened.file)
+        ):
+            at = line + int(records.lines[found[0]])
+            raise Refused(
+                f"Line {at} is not UTF-8, and the file looks like Windows-1252. Nothing was loaded; if it is, say so: "
+                "--encoding windows-1252."
+            )
+        return found
+
+    def _columns(self, cut: Cut) -> tuple[dict[str, Cells], Positions, Positions]:
+        """The named columns of the rows that have nothing in nameless ones; which rows these are, and which are the others."""
+        texts = cut.columns
+        if self._top.macintosh:
+            texts = [pc.replace_substring(text, "\n", "\r") for text in texts]
+        rows = len(texts[0])
+        outside: Flags = np.zeros(rows, dtype=np.bool_)
+        for text in texts[len(self.header) :]:
+            outside |= np.asarray(pc.not_equal(pc.utf8_trim_whitespace(text), "").to_numpy(zero_copy_only=False), dtype=np.bool_)
+        good, other = np.flatnonzero(~outside), np.flatnonzero(outside)
+        named = texts[: len(self.header)]
+        if other.size:
+            named = [text.take(pa.array(good)) for text in named]
+        return {name: Cells(text) for name, text in zip(self.header, named, strict=True)}, good, other
+
+    def _message(self, code: str) -> str:
+        return _MESSAGES[code].format(encoding=self._encoding.name.upper())
+
+    def _reject(self, data: bytes, records: Records, lines: Positions, index: int, code: str, message: str) -> Rejected:
+        error: CellError = {"column": "", "code": code, "message": message}
+        return Rejected(int(lines[index]), self._original(data, records, index), [error])
+
+    def _original(self, data: bytes, records: Records, index: int) -> bytes:
+        text = data[int(records.starts[index]) : int(records.ends[index])]
+        return self._encoding.original(text.replace(b"\n", b"\r") if self._top.macintosh else text)
+
+    def _native(self, data: bytes) -> bytes:
+        """The bytes with newlines at the lines' ends."""
+        if not self._top.macintosh:
+            return data
+        if b"\n" in data:
+            raise Refused(
+                "Lines end with a carriage return at first and with a newline later. Nothing was loaded. "
+                "Give every line one line end: tr '\\r' '\\n' < FILE > NEW."
+            )
+        return data.replace(b"\r", b"\n")
+
+    def _too_long(self, line: int) -> Refused:
+        return Refused(
+            f"Line {line} begins a row of more than {self._limits.record_bytes:,} bytes (setting max_record_bytes). "
+            "Nothing was loaded; look for a quote that is not closed, or for other line ends."
         )
-        for table in ("reject_errors", "reject_scans"):
-            reader.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(table)).as_string(None))
-        text = reader.sql(query.as_string(None)).to_arrow_table()
-        ragged: dict[int, int] = {}
-        for at, column, kind, cells in reader.execute(
-            "select line_byte_position - 1, max(column_idx), any_value(error_type), any_value(error_message)"
-            " from reject_errors group by 1"
-        ).fetchall():
-            if kind not in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
-                raise Refused(f"The file cannot be split into cells: {kind.lower()}. Nothing was loaded.")
-            found = re.search(r"Found: ([0-9]+)", cells)
-            ragged[int(np.searchsorted(starts, at))] = int(found[1]) if found and kind == "MISSING COLUMNS" else int(column)
-        return text, ragged
-
-
-def _write_clean(path: Path, data: bytes, records: Records) -> Positions:
-    """Write the records, each with one newline; returns where each begins in the file.
-
-    DuckDB takes a byte order mark off the beginning of what it reads; a cell that begins with one gets a second to lose.
-    """
-    first = int(records.starts[0]) if records.starts.size else 0
-    mark = _BOM if data.startswith(_BOM, first) else b""
-    lengths = records.nexts - records.starts
-    if (
-        records.starts.size
-        and (lengths == records.ends - records.starts + 1).all()
-        and lengths.sum() == records.nexts[-1] - records.starts[0]
-    ):
-        with path.open("wb") as file:
-            file.write(mark)
-            file.write(memoryview(data)[first : int(records.nexts[-1])])
-        return np.asarray(records.starts - first + len(mark))
-    edges = np.zeros(len(data) + 1, dtype=np.int8)
-    edges[records.starts] += 1
-    edges[records.ends] -= 1
-    kept = np.cumsum(edges[:-1], dtype=np.int8).astype(np.bool_)
-    ends = records.nexts[np.frombuffer(data, dtype=np.uint8)[records.nexts - 1] == 10] - 1
-    kept[ends] = True
-    path.write_bytes(mark + np.frombuffer(data, dtype=np.uint8)[kept].tobytes() + b"\n")
-    lengths = records.ends - records.starts + 1
-    return np.asarray(np.cumsum(lengths) - lengths + len(mark))
-
-
-def _reject(data: bytes, records: Records, lines: Positions, index: Any, code: str, message: str) -> Rejected:
-    error: CellError = {"column": "", "code": code, "message": message}
-    return Rejected(int(lines[index]), data[int(records.starts[index]) : int(records.ends[index])], [error])
-
-
-def _check(data: bytes, line: int, records: Records) -> None:
-    if (at := data.find(b"\0")) >= 0:
-        raise Refused(
-            f"Line {line + data.count(10, 0, at)} has a NUL byte: the file is binary or damaged. "
-            "Nothing was loaded; export it again."
-        )
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        where = line + data.count(10, 0, error.start)
-        raise Refused(
-            f"Line {where} is not UTF-8 (byte 0x{data[error.start]:02x}). Nothing was loaded. "
-            + _MEND.format(encoding="WINDOWS-1252")
-        ) from error
-    if data.count(13) != data.count(b"\r\n"):
-        for start, end in zip(records.starts.tolist(), records.ends.tolist(), strict=True):
-            if data.find(b"\r", start, end) >= 0 and re.search(rb"\r(?!\n)", re.sub(rb'"(?:[^"]|"")*"', b"", data[start:end])):
-                raise Refused(_LONE_CR.format(line=line + data.count(10, 0, start)))
-
-
-def _sniff(sample: bytes) -> str:
-    """The delimiter that splits most of the first lines into as many cells as the header; a comma when none does."""
-    text = sample.decode("utf-8", errors="replace")
-    lines = [line for line in text.split("\n")[:100] if line.strip()]
-    if len(sample) == _SAMPLE and len(lines) > 1:
-        lines.pop()
-    best, score = DELIMITERS[0], (0.0, 1)
-    for delimiter in DELIMITERS:
-        counts: list[int] = []
-        with suppress(csv.Error):
-            counts = [len(cells) for cells in csv.reader(lines, delimiter=delimiter)]
-        if counts and counts[0] > 1 and (found := (counts.count(counts[0]) / len(counts), counts[0])) > score:
-            best, score = delimiter, found
-    return best
-
-
-def _header(sample: bytes, delimiter: str) -> list[str]:
-    records, _, _ = split(sample, delimiter, last=True)
-    if not records.starts.size:
-        raise Refused("The file has only blank lines. Nothing was loaded; export it again, with a header and rows.")
-    text = sample[int(records.starts[0]) : int(records.ends[0])]
-    if b"\r" in text:
-        raise Refused(_LONE_CR.format(line=int(records.lines[0]) + 1))
-    try:
-        names = [name.strip() for name in next(csv.reader([text.decode("utf-8")], delimiter=delimiter))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Refused(f"The header cannot be read as UTF-8 text. {_MEND.format(encoding='WINDOWS-1252')}") from error
-    if "\0" in "".join(names):
-        raise Refused("The header has a NUL byte: the file is binary or damaged. Nothing was loaded; export it again.")
-    seen: dict[str, str] = {}
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise Refused(f"Column {number} of the header has no name. Nothing was loaded; give every column a name.")
-        if len(name.encode()) > 63:
-            raise Refused(
-                f"Column {number} of the header is longer than 63 bytes ({name[:40]}…). Nothing was loaded; shorten it."
-            )
-        if name.casefold() in seen:
-            raise Refused(
-                f"The header has {seen[name.casefold()]!r} and {name!r}, which are the same name. Nothing was loaded; rename one."
-            )
-        seen[name.casefold()] = name
-    return names

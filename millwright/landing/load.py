@@ -19,10 +19,12 @@ import psycopg
 from psycopg import errors
 
 from millwright.definitions import Definitions
+from millwright.definitions.datasets import Format
 from millwright.landing import batches
 from millwright.landing.batches import Duplicates, Receipt
 from millwright.landing.csv import CsvFile
 from millwright.landing.kafka import TopicRange
+from millwright.landing.limits import Limits
 from millwright.landing.mapping import BadOptions, Delivery, UnknownDataset, check_options, dataset_of, settings_hash
 from millwright.landing.propose import for_refused
 from millwright.landing.receive import zone_path
@@ -117,7 +119,8 @@ def dry_run(
     }
     work = _Work(conn, settings, definitions, dataset, delivery)
     try:
-        with work.staged(CsvFile(path)) as staged:
+        source = CsvFile(path, delivery.format.over(definition.format), limits=Limits.of(settings))
+        with work.staged(source) as staged:
             work.months(staged)
             with conn.transaction(force_rollback=True):
                 number = ledger.plan_file(
@@ -151,7 +154,7 @@ def _land(
             f"Batch {other} has landed the same file under the same settings. Nothing was changed, and nothing is left to do."
         )
     work = _Work(conn, settings, definitions, batch.dataset, delivery)
-    with work.staged(_source(settings, batch)) as staged:
+    with work.staged(_source(settings, batch, delivery.format.over(dataset.format))) as staged:
         work.months(staged)
         attempt = 1
         while True:
@@ -195,9 +198,9 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
     return receipt
 
 
-def _source(settings: Settings, batch: ledger.Batch) -> Source:
+def _source(settings: Settings, batch: ledger.Batch, form: Format) -> Source:
     if batch.sha256 is not None:
-        return CsvFile(zone_path(settings, batch.sha256), sha256=batch.sha256)
+        return CsvFile(zone_path(settings, batch.sha256), form, sha256=batch.sha256, limits=Limits.of(settings))
     assert batch.topic is not None and batch.topic_id is not None and batch.partition is not None
     assert batch.first_offset is not None and batch.end_offset is not None
     bootstrap = settings.require("kafka_bootstrap")

@@ -105,17 +105,16 @@ def test_blocks_of_a_large_file_keep_lines_and_series_apart(plant: Plant, monkey
 REFUSED = {
     "empty": (b"", "0 bytes"),
     "blank lines": (b"\n\n", "only blank lines"),
-    "utf-16": ("timestamp,a\n".encode("utf-16"), "UTF-16"),
-    "latin-1": (f"{HEADER}status\n{AT.format(0)},m,press,a\n{AT.format(1)},m,press,".encode() + b"\xb0C\n", "Line 3 is not UTF-8 (byte 0xb0)"),
+    "latin-1": (f"{HEADER}status\n{AT.format(0)},m,press,".encode() + b"\xcf\xf0\n" + AT.format(1).encode() + b",m,press,\xb0\xe5C\n", "The file is not UTF-8 (line 2 is the first of 2 lines of 3"),
     "nul": (f"{HEADER}status\n{AT.format(0)},m,press,a\0b\n".encode(), "Line 2 has a NUL"),
-    "zip": (b"PK\x03\x04rest", "zip, gzip or Excel"),
-    "doubled header": (b"timestamp,Temp,temp\n", "'Temp' and 'temp', which are the same name"),
+    "zip": (b"PK\x03\x04rest", "a zip or Excel file"),
+    "doubled header": (b"timestamp,Temp,temp\n", "'Temp' and 'temp' (column 3), which are the same name"),
     "nameless column": (b"timestamp,,a\n", "Column 2 of the header has no name"),
     "long name": (b"timestamp," + b"x" * 64 + b"\n", "longer than 63 bytes"),
     "no key": (b"timestamp,sensor_type,temperature\n", "No column is machine_id"),
     "no time": (b"when,machine_id,sensor_type,temperature\n", "No column is event_timestamp"),
     "no reading": (f"{HEADER[:-1]}\n".encode(), "No column is a value"),
-    "old Macintosh": (f"{HEADER}status\r{AT.format(0)},m,press,a\r".encode(), "carriage return"),
+    "two line ends": (f"{HEADER}status\r{AT.format(0)},m,press,a\r\n".encode(), "carriage return"),
 }  # fmt: skip
 
 

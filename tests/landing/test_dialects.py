@@ -75,7 +75,11 @@ def test_no_bytes_are_lost_crash_or_count_twice(tmp_path: Path, data: list[bytes
     path = tmp_path / "f.csv"
     body = b"".join(data)
     path.write_bytes(b"timestamp,machine_id,note\n" + body)
-    rows, positions, rejected, source = read(path)
+    try:
+        rows, positions, rejected, source = read(path)
+    except Refused as refused:  # every line has more cells than the header, or two delimiters fit
+        assert "Nothing was loaded" in str(refused)
+        return
     lines = sorted([*positions, *(position for position, _, _ in rejected)])
     assert len(set(lines)) == len(lines)
     originals = {position: original for position, original, _ in rejected}

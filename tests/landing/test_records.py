@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millwright.landing import records
+from millwright.landing.dialect import Dialect
 from millwright.landing.records import split
 from tests.budget import examples
 
@@ -17,7 +18,7 @@ CELL = st.text(st.sampled_from('ab ,;"\n\r'), max_size=6)
 
 
 def lines_of(data: bytes, delimiter: str = ",") -> list[tuple[int, bytes]]:
-    found, used, _ = split(data, delimiter, last=True)
+    found, used, _ = split(data, Dialect(delimiter), last=True)
     assert used == len(data)
     return [
         (1 + line, data[start:end])
@@ -58,7 +59,7 @@ def test_blocks_do_not_change_the_records(rows: list[list[str]], size: int) -> N
     while True:
         more, at = data[at : at + size], at + size
         block, last = carry + more, at >= len(data)
-        part, used, newlines = split(block, ",", last=last)
+        part, used, newlines = split(block, Dialect(), last=last)
         found += [
             (line + n, block[s:e]) for n, s, e in zip(part.lines.tolist(), part.starts.tolist(), part.ends.tolist(), strict=True)
         ]
@@ -74,13 +75,13 @@ def test_blank_lines_count_as_lines_and_are_no_records() -> None:
 
 def test_an_unclosed_quote_costs_its_line_and_no_more() -> None:
     data = b'a,b\n1,"open\n2,x\n3,"y"\n4,z\n'
-    found, _, _ = split(data, ",", last=True)
+    found, _, _ = split(data, Dialect(), last=True)
     assert found.irregular.tolist() == [False, True, False, False, False]
     assert found.lines.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_quote_inside_a_cell_is_irregular() -> None:
-    found, _, _ = split(b'a,b\n5" pipe,2\n1,"x"y\n"a\nb",2\n', ",", last=True)
+    found, _, _ = split(b'a,b\n5" pipe,2\n1,"x"y\n"a\nb",2\n', Dialect(), last=True)
     assert found.irregular.tolist() == [False, True, True, False]
     assert found.lines.tolist() == [0, 1, 2, 3]
 
@@ -88,6 +89,6 @@ def test_a_quote_inside_a_cell_is_irregular() -> None:
 def test_an_unclosed_quote_in_a_large_file_does_not_swallow_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_RECORD", 50)
     data = b'a,b\n1,"open\n' + b"2,x\n" * 100
-    found, used, _ = split(data, ",", last=False)
+    found, used, _ = split(data, Dialect(), last=False)
     assert found.irregular.sum() == 1
     assert used > 300
