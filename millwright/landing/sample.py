@@ -26,9 +26,9 @@ class Sample:
 
 def sample(path: Path, format: Format, missing: Sequence[str] = ()) -> Sample:
     """Read the first thousand rows. Raises Refused for a file that cannot be read, Unavailable when it is not there."""
-    source = CsvFile(path)
+    source = CsvFile(path, format)
     header = list(source.header)
     columns: dict[str, list[str]] = {name: [] for name in header}
     for block in islice(source.blocks(), 1):
         columns = {name: present(cells.text[:SAMPLED].to_pylist(), missing) for name, cells in block.columns.items()}
-    return Sample(header, columns, {})
+    return Sample(header, columns, dict(source.units))
