@@ -75,7 +75,6 @@ class Settings(BaseSettings):
     )
     max_columns: int = Field(default=10_000, gt=0, description="A file with more columns is refused.")
     max_record_bytes: int = Field(default=4 * 1024**2, gt=0, description="A file with a longer row is refused.")
-    max_rows_per_file: int = Field(default=100_000_000, gt=0, description="A file with more rows is refused.")
     max_rows_per_kafka_batch: int = Field(default=100_000, gt=0, description="Offsets in one Kafka batch of the ledger.")
     max_batches_per_run: int = Field(default=500, gt=0, description="Waiting batches taken into one run.")
     refresh_entities_per_chunk: int = Field(
