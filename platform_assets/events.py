@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 
@@ -18,9 +17,10 @@ from millwright.features.refresh import RefreshReport
 from millwright.flow import Checked, Failed, Step
 from millwright.landing.batches import Receipt
 from millwright.online.publish import PublishReport
-from platform_assets import checks, keys, partitions
+from platform_assets import checks, keys, partitions, receipts
 from platform_assets.metadata import Numbers
 from platform_assets.provenance import provenance
+from platform_assets.sensitive import Sensitive
 
 # Files of one run often touch the same days: reports are added up until another asset's turn comes, and so long at most.
 FLUSH_SECONDS = 10.0
@@ -30,8 +30,9 @@ Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 class StepLog:
     """Turns steps into events and remembers what went wrong. A day is marked after its commit, if it was touched (I7)."""
 
-    def __init__(self, specs: Iterable[dg.AssetSpec], tables: Mapping[str, str]) -> None:
-        """`tables`: dataset → table of the warehouse."""
+    def __init__(self, specs: Iterable[dg.AssetSpec], tables: Mapping[str, str], sensitive: Sensitive) -> None:
+        """`tables`: dataset → table of the warehouse. `sensitive`: what no metadata shows."""
+        self._sensitive = sensitive
         self._tags = {spec.key: provenance(spec) for spec in specs}
         self._tables = tables
         self._key: dg.AssetKey | None = None
@@ -42,14 +43,13 @@ class StepLog:
     def take(self, step: Step, requested: Iterable[date] = ()) -> Iterator[Event]:
         """Events of one step. `requested`: UTC days that were asked for; its commit touches them, even with 0 rows."""
         if isinstance(step, Receipt):
-            yield _observation(step)
+            yield receipts.observation(step)
             if step.state == "landed":
                 yield from self._turn(keys.warehouse(self._tables[step.dataset]))
                 self._add(step, step.quarantined)
-                batches = self._numbers.notes.get("batches")
-                self._numbers.notes["batches"] = f"{batches}, {step.batch_id}" if batches else str(step.batch_id)
+                self._numbers.receipts.append(step)
             else:
-                self.problems.append(f"{_delivery(step)} was {step.state}: {step.error}")
+                self.problems.append(f"{receipts.delivery(step)} was {step.state}: {step.error}")
         elif isinstance(step, RefreshReport | PublishReport):
             layer = keys.features if isinstance(step, RefreshReport) else keys.online
             yield from self._turn(layer(step.view_id))
@@ -71,7 +71,7 @@ class StepLog:
             if result.blocking and not result.passed:
                 asset = "/".join(result.asset)
                 self.problems.append(f"Check {result.name} of {asset}: {result.observed}; expected {result.expected}")
-            yield checks.evaluation(result)
+            yield checks.evaluation(result.model_copy(update={"offending": self._sensitive.rows(result.offending)}))
 
     def touched(self, key: dg.AssetKey, days: Iterable[date]) -> Iterator[Event]:
         """Mark requested days of an asset whose step has committed without a report of its own."""
@@ -106,31 +106,5 @@ class StepLog:
             stages=report.stages,
             first_event=report.first_event,
             last_event=report.last_event,
-            rows=report.preview,
+            rows=self._sensitive.rows(report.preview),
         )
-
-
-def _observation(receipt: Receipt) -> dg.AssetObservation:
-    """What arrived, on the external asset that it arrived at."""
-    metadata: dict[str, Any] = {
-        "batch": receipt.batch_id or 0,
-        "state": receipt.state,
-        "bytes": receipt.bytes,
-        **{name: getattr(receipt, name) for name in ("received", "loaded", "corrected", "deleted", "duplicate", "quarantined")},
-    }
-    if receipt.topic is None:
-        key = keys.landing_csv(receipt.dataset)
-        metadata |= {"file": receipt.file_name or "", "sha256": receipt.sha256 or ""}
-    else:
-        key = keys.landing_kafka(receipt.topic)
-        metadata |= {"offsets": f"{receipt.first_offset} to {receipt.end_offset} of partition {receipt.partition}"}
-    if receipt.error:
-        metadata["error"] = receipt.error
-    if receipt.new_readings:
-        metadata["new_readings"] = ", ".join(receipt.new_readings)
-    return dg.AssetObservation(asset_key=key, metadata=metadata, description=f"{_delivery(receipt)}: {receipt.state}")
-
-
-def _delivery(receipt: Receipt) -> str:
-    what = receipt.file_name or f"{receipt.topic}/{receipt.partition} from offset {receipt.first_offset}"
-    return f"Batch {receipt.batch_id} ({what}, dataset {receipt.dataset})"

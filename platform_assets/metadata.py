@@ -13,6 +13,9 @@ from typing import Any
 
 import dagster as dg
 
+from millwright.landing.batches import Receipt
+from platform_assets import receipts
+
 PREVIEW_ROWS = 10
 
 
@@ -27,7 +30,7 @@ class Numbers:
     first_event: datetime | None = None
     last_event: datetime | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
-    notes: dict[str, str] = field(default_factory=dict)
+    receipts: list[Receipt] = field(default_factory=list)
 
     def add(
         self,
@@ -57,14 +60,16 @@ class Numbers:
             "quarantined": self.quarantined,
             "seconds": round(sum(self.stages.values()), 4),
             **{f"seconds_{name}": round(value, 4) for name, value in self.stages.items()},
-            **self.notes,
         }
+        if self.receipts:
+            found["batches"] = ", ".join(str(receipt.batch_id) for receipt in self.receipts)
+            found |= receipts.of_many(self.receipts)
         if self.first_event and self.last_event:
             found["first_event"] = dg.MetadataValue.timestamp(self.first_event)
             found["last_event"] = dg.MetadataValue.timestamp(self.last_event)
             found["lag_seconds"] = round((datetime.now(UTC) - self.last_event).total_seconds(), 3)
         if self.rows:
-            found["preview"] = dg.MetadataValue.md(preview(self.rows))
+            found |= receipts.shown("preview", self.rows)
         return found
 
 

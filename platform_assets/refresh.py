@@ -55,9 +55,10 @@ def refresh_asset(settings: Settings, definitions: Definitions) -> dg.AssetsDefi
     ) -> Iterator[Any]:
         # Imported here: the code location loads without the domain's engine.
         from platform_assets.events import StepLog
+        from platform_assets.sensitive import Sensitive
 
         one_connection(context.instance)
-        log = StepLog(every, tables)
+        log = StepLog(every, tables, Sensitive(definitions))
         with _platform(definitions, postgres, online_store) as platform:
             try:
                 if context.run.tags.keys() & _PARTITION_TAGS:

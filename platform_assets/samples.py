@@ -28,7 +28,10 @@ select s.keys, s.sensor_type, m.event_timestamp, m.readings from warehouse.serie
 
 
 def dataframe_type(definitions: Definitions, dataset: Dataset) -> dg.DagsterType:
-    """The dataset's rows as a dagster-pandas type: join keys, clocks and readings, with type, range and presence."""
+    """The dataset's rows as a dagster-pandas type: join keys, clocks and readings, with type, range and presence.
+
+    Sensitive fields are left out: dagster-pandas shows whole rows that do not fit.
+    """
     from dagster_pandas import PandasColumn, create_dagster_pandas_dataframe_type
     from dagster_pandas.constraints import InRangeColumnConstraint
 
@@ -37,9 +40,12 @@ def dataframe_type(definitions: Definitions, dataset: Dataset) -> dg.DagsterType
         if kind == "string"
         else PandasColumn.integer_column(key, non_nullable=True)
         for key, kind in definitions.entities[dataset.entity].join_keys.items()
+        if key not in dataset.sensitive
     ]
     columns += [PandasColumn("event_timestamp"), PandasColumn.string_column("sensor_type", non_nullable=True)]
     for name, reading in dataset.readings.items():
+        if name in dataset.sensitive:
+            continue
         options: dict[str, Any] = {"non_nullable": reading.required, "is_required": reading.required}
         if reading.type in ("double", "int64"):
             low = float("-inf") if reading.min is None else reading.min
@@ -101,4 +107,4 @@ def _frame(conn: psycopg.Connection[Any], definitions: Definitions, dataset: Dat
         }
         for keys, sensor_type, event, readings in found
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).drop(columns=dataset.sensitive, errors="ignore")
