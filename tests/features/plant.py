@@ -145,7 +145,7 @@ class Plant:
         """Everything but the definitions as new: a fresh warehouse costs a property test too much."""
         self.conn.execute(
             "truncate warehouse.measurements, warehouse.series, warehouse.changes, landing.batches, landing.quarantine, landing.met,"
-            " warehouse.measurements_history, warehouse.events, features.vitals_v1_history, features.vitals_v1_tiles"
+            " warehouse.measurements_history, warehouse.event_rows, features.vitals_v1_history, features.vitals_v1_tiles"
         )
         self.conn.execute("update features.state set refresh_watermark = 'epoch', tiles_complete = false")
 
