@@ -144,8 +144,8 @@ class Plant:
     def reset(self) -> None:
         """Everything but the definitions as new: a fresh warehouse costs a property test too much."""
         self.conn.execute(
-            "truncate warehouse.measurements, warehouse.series, warehouse.changes, landing.batches, landing.quarantine, landing.met,"
-            " warehouse.measurements_history, warehouse.event_rows, features.vitals_v1_history, features.vitals_v1_tiles"
+            "truncate warehouse.series, warehouse.measurements, warehouse.changes, landing.batches,"
+            " features.vitals_v1_history, features.vitals_v1_tiles cascade"
         )
         self.conn.execute("update features.state set refresh_watermark = 'epoch', tiles_complete = false")
 
