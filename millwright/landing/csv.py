@@ -75,7 +75,8 @@ class CsvFile:
         self.units: Mapping[str, str] = self._top.units
         self._parts: list[tuple[int, int, int, int]] = []  # offset, length, first line, last line
         self._recent: tuple[_Held, ...] = ()
-        self._rows = self._undecodable = self._comments = self._footer = 0
+        self._rows = self._undecodable = self._footer = 0
+        self._comments = self._top.comments
 
     @property
     def delimiter(self) -> str:
@@ -194,10 +195,6 @@ class CsvFile:
         if records.ends[longest] - records.starts[longest] > self._limits.record_bytes:
             raise self._too_long(line + int(records.lines[longest]))
         self._rows += len(records)
-        if self._rows > self._limits.rows:
-            raise Refused(
-                f"The file has more than {self._limits.rows:,} rows (setting max_rows_per_file). Nothing was loaded; split it."
-            )
         codes = self._unreadable(data, records, line, used)
         kept = np.ones(len(records), dtype=np.bool_)
         kept[list(codes)] = False

@@ -70,6 +70,8 @@ def find(file: BinaryIO, head: bytes, declared: str | None) -> Encoding:
         return Encoding(wide)
     if invalid_at(head, last=False) is None:
         return Encoding()
+    if b"\0" in head:
+        raise Refused("The file is binary: it has NUL bytes, and is not UTF-8. Nothing was loaded; export it as CSV (UTF-8).")
     return _unmarked(file)
 
 
@@ -146,6 +148,11 @@ def _declared(declared: str, marked: Encoding | None, head: bytes) -> Encoding:
                 f"--encoding {name}-le, or --encoding {name}-be."
             )
         return Encoding(wide)
+    if name.startswith(("utf-16", "utf-32")) and b"\0" not in head and invalid_at(head, last=False) is None:
+        raise Refused(
+            f"The file reads as UTF-8, and --encoding says {declared}, where a line cannot end without a zero byte. "
+            "Nothing was loaded; leave --encoding out."
+        )
     return Encoding(name)
 
 

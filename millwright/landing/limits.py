@@ -17,13 +17,12 @@ def _default(setting: str) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """Unpacked bytes and their ratio to the packed ones, columns, bytes of one row, rows of one file."""
+    """Unpacked bytes and their ratio to the packed ones, columns, bytes of one row."""
 
     unpacked_bytes: int = _default("max_unpacked_bytes")
     unpacked_ratio: int = _default("max_unpacked_ratio")
     columns: int = _default("max_columns")
     record_bytes: int = _default("max_record_bytes")
-    rows: int = _default("max_rows_per_file")
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -33,5 +32,4 @@ class Limits:
             settings.max_unpacked_ratio,
             settings.max_columns,
             settings.max_record_bytes,
-            settings.max_rows_per_file,
         )

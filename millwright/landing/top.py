@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+
 from millwright.definitions.datasets import Format
 from millwright.landing import header as headers
 from millwright.landing import structure
@@ -33,7 +35,8 @@ class Top:
     """How a file's rows are to be read.
 
     `begin`, `line`: the byte at which the rows begin, and the lines before it. `width`: cells of a row, more than the header's
-    names when nameless ones follow. `opening`: how the header begins in the file, with the first delimiter.
+    names when nameless ones follow. `opening`: how the header begins in the file, with the first delimiter. `comments`: comment
+    lines above the rows.
     """
 
     dialect: Dialect
@@ -44,6 +47,7 @@ class Top:
     line: int
     opening: bytes
     macintosh: bool
+    comments: int
 
 
 def read_top(file: BinaryIO, encoding: Encoding, form: Format, limits: Limits) -> Top:
@@ -61,8 +65,8 @@ def read_top(file: BinaryIO, encoding: Encoding, form: Format, limits: Limits) -
         raise Refused("The file has only blank lines. Nothing was loaded; export it again, with a header and rows.")
     dialect = sniff(table, form, whole=whole)
     records, _, _ = split(table, dialect, last=True, longest=limits.record_bytes)
-    if dialect.comment:
-        records = records.where(~begins(table, records, dialect.comment.encode()))
+    comments = begins(table, records, dialect.comment.encode()) if dialect.comment else np.zeros(len(records), dtype=np.bool_)
+    remarks, records = records.where(comments), records.where(~comments)
     skipped = form.skip_lines or 0
     lines = [(line + skipped, cells) for line, cells in first_lines(table, dialect, whole=whole)]
     if form.header is not None:
@@ -75,7 +79,17 @@ def read_top(file: BinaryIO, encoding: Encoding, form: Format, limits: Limits) -
         units = headers.units(names, lines[first][1], lines[first][0] + 1)
         first += 1
     end = int(records.nexts[first - 1]) if first else 0
-    return Top(dialect, names, width, units, skip + at + end, skipped + table.count(b"\n", 0, end), opening, macintosh)
+    return Top(
+        dialect,
+        names,
+        width,
+        units,
+        skip + at + end,
+        skipped + table.count(b"\n", 0, end),
+        opening,
+        macintosh,
+        int((remarks.starts < end).sum()),
+    )
 
 
 def check_nul(data: bytes, line: int, form: Format) -> None:

@@ -5,6 +5,15 @@ Belongs here: bytes. Does not: what must become of them (files/<case>/).
 
 from __future__ import annotations
 
+import io
+import random
+import zipfile
+import zlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
 _HEADER = "timestamp,machine_id,sensor_type,"
 
 
@@ -20,3 +29,47 @@ def many_columns() -> bytes:
     values = ",".join(map(str, range(4997)))
     row = "2026-03-01T00:0{}:00Z,m1,press,{}\n"
     return (f"{_HEADER}{names}\n" + row.format(0, values) + row.format(1, values.removesuffix(",4996"))).encode()
+
+
+def gzip_bomb() -> bytes:
+    """A hundred megabytes of one row in a hundred kilobytes."""
+    row = b"2026-03-01T00:00:00Z,m1,press,1\n"
+    packer = zlib.compressobj(9, wbits=31)
+    parts = [packer.compress(f"{_HEADER}temperature\n".encode())]
+    parts += [packer.compress(row * 32_768) for _ in range(100)]
+    return b"".join([*parts, packer.flush()])
+
+
+def zstd_bomb() -> bytes:
+    """A hundred megabytes of one row in ten kilobytes."""
+    row = b"2026-03-01T00:00:00Z,m1,press,1\n"
+    packer = zstandard.ZstdCompressor().compressobj()
+    parts = [packer.compress(f"{_HEADER}temperature\n".encode())]
+    parts += [packer.compress(row * 32_768) for _ in range(100)]
+    return b"".join([*parts, packer.flush()])
+
+
+def row_beyond_measure() -> bytes:
+    """A row of 6 MB, more than max_record_bytes."""
+    return f"{_HEADER}status\n2026-03-01T00:00:00Z,m1,press,{'x' * 6_000_000}\n".encode()
+
+
+def xlsx() -> bytes:
+    """A spreadsheet, as far as its first bytes tell."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("[Content_Types].xml", "<Types/>")
+        file.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    return out.getvalue()
+
+
+def parquet() -> bytes:
+    """A Parquet file of one column."""
+    out = io.BytesIO()
+    pq.write_table(pa.table({"temperature": [1.0]}), out)
+    return out.getvalue()
+
+
+def noise() -> bytes:
+    """Bytes without any order."""
+    return random.Random(4).randbytes(5_000)
