@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from millwright.definitions.datasets import Numbers
+
 Hints = Sequence[tuple[str, str]]
 
 _DAY_FIRST = "(1[3-9]|2[0-9]|3[01])"
@@ -77,6 +79,14 @@ _DECLARE = "if it stands for no value, give it with --missing (or missing: in th
 NOT_FINITE: Hints = ((r"(?i)^[+-]?nan$", f"is not a number; {_DECLARE}"),)
 
 _MARKED = "has marks between thousands; if they are meant: --thousands"
+_MARKS: Hints = (
+    (r"^[+-]?[0-9]{1,3}([.][0-9]{3})+,[0-9]+$", "has a decimal comma; if it is meant: --decimal , --thousands ."),
+    (r"^[+-]?[0-9]{1,3}(,[0-9]{3})+[.][0-9]*$", f"{_MARKED} ,"),
+    (r"^[+-]?[0-9]*,[0-9]+$", "has a comma; if it is the decimal mark: --decimal ,"),
+    (r"^[+-]?[0-9]{1,3}([ \x{a0}\x{202f}\x{2009}][0-9]{3})+", f"{_MARKED} ' '"),
+    (r"^[+-]?[0-9]{1,3}(['’][0-9]{3})+", f'{_MARKED} "\'"'),
+    (r"^[+-]?[0-9]{1,3}(_[0-9]{3})+", f"{_MARKED} _"),
+)
 _NUMBER: Hints = (
     (_MISSING, f"is not a number; {_DECLARE}"),
     (r"(?i)^[+-]?0[xbo][0-9a-f]+$", "is not a decimal number"),
@@ -84,14 +94,11 @@ _NUMBER: Hints = (
         r"^[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?\s*[\p{L}°%µ$€£][\p{L}0-9°%µ/²³·^*()-]*$",
         "is more than a number: leave the unit out of the cells and name it with --unit {}=…",
     ),
-    (r"^[+-]?[0-9]{1,3}([.][0-9]{3})+,[0-9]+$", "has a decimal comma; if it is meant: --decimal , --thousands ."),
-    (r"^[+-]?[0-9]{1,3}(,[0-9]{3})+[.][0-9]*$", f"{_MARKED} ,"),
-    (r"^[+-]?[0-9]*,[0-9]+$", "has a comma; if it is the decimal mark: --decimal ,"),
-    (r"^[+-]?[0-9]{1,3}([ \x{a0}\x{202f}\x{2009}][0-9]{3})+", f"{_MARKED} ' '"),
-    (r"^[+-]?[0-9]{1,3}(['’][0-9]{3})+", f'{_MARKED} "\'"'),
-    (r"^[+-]?[0-9]{1,3}(_[0-9]{3})+", f"{_MARKED} _"),
     (r"^[−–].*[0-9]$", "has a dash that is not the minus sign -"),
-    (r"^[+-]?\p{Nd}+([.,]\p{Nd}+)?$", "has digits or marks other than 0 to 9 and the decimal mark"),
+    (
+        r"^[+-]?[0-9]*[^\x00-\x7f0-9.,'_ \x{a0}\x{202f}\x{2009}’][\p{Nd}.,]*$",
+        "has digits or marks other than 0 to 9 and the decimal mark",
+    ),
 )
 _FRACTION = (
     r"^[+-]?[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?$",
@@ -99,11 +106,16 @@ _FRACTION = (
 )
 
 
-def number(field: str) -> Hints:
-    """Hints for what is no number of `field`."""
-    return [(expression, told.format(field)) for expression, told in _NUMBER]
+def number(field: str, declared: Numbers) -> Hints:
+    """Hints for what is no number of `field`, where numbers are written as declared."""
+    hints = [(expression, told.format(field)) for expression, told in _NUMBER]
+    if declared == Numbers():
+        return [*hints, *_MARKS]
+    marks = f" and {declared.thousands!r} between thousands" if declared.thousands else ""
+    told = f"is not a number as it is declared: {declared.decimal!r} for the fraction{marks}"
+    return [*hints, (r"^[+-]?[0-9.,'’_\s\x{a0}\x{202f}\x{2009}]+$", told)]
 
 
-def integer(field: str) -> Hints:
+def integer(field: str, declared: Numbers) -> Hints:
     """Hints for what is no whole number of `field`."""
-    return [_FRACTION, *number(field)]
+    return [_FRACTION, *number(field, declared)] if declared == Numbers() else number(field, declared)

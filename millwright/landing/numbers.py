@@ -28,7 +28,7 @@ class Written:
     """
 
     def __init__(self, numbers: Numbers) -> None:
-        self._numbers = numbers
+        self.declared = numbers
         self._marks = _MARKS.get(numbers.thousands, numbers.thousands)
         point = re.escape(numbers.decimal)
         groups = f"(?:[{self._marks}][0-9]{{3}})+" if self._marks else ""
@@ -42,7 +42,7 @@ class Written:
         """Numbers with a decimal point and no marks; what is no number may become anything."""
         for mark in self._marks:
             text = pc.replace_substring(text, mark, "")
-        return text if self._numbers.decimal == "." else pc.replace_substring(text, self._numbers.decimal, ".")
+        return text if self.declared.decimal == "." else pc.replace_substring(text, self.declared.decimal, ".")
 
 
 JSON = Written(Numbers())

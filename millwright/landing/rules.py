@@ -208,7 +208,8 @@ class Rules:
             if name_field is None:
                 read.ignored[at] = True
             elif problem is not None:
-                found.part(at).add(np.ones(len(at), dtype=np.bool_), self._names.layout.reading, *problem, coded.take(at))
+                told = coded.take(at) if name else None
+                found.part(at).add(np.ones(len(at), dtype=np.bool_), self._names.layout.reading, *problem, told)
             else:
                 hidden = frozenset([name]) if name_field in self._dataset.sensitive else frozenset()
                 cells = Cells(values.text.take(pa.array(at)), None if values.kinds is None else values.kinds[at])

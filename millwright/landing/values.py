@@ -101,7 +101,9 @@ class Values:
         written = numbers.JSON if json else self._written
         fits = mask(pc.match_substring_regex(text, written.integer)) & present
         value = self._casts(written.plain(text), fits, "int64")
-        found.explain(present & ~fits, column, "not_an_integer", hints.integer(column), "is not a whole number", text)
+        found.explain(
+            present & ~fits, column, "not_an_integer", hints.integer(column, written.declared), "is not a whole number", text
+        )
         found.add(fits & mask(pc.is_null(value)), column, "out_of_range", "does not fit into 64 bits", text)
         return value
 
@@ -112,7 +114,9 @@ class Values:
         named = mask(pc.match_substring_regex(text, _NOT_FINITE)) & present if not fits.all() else ~present & present
         infinite = named | mask(pc.is_inf(value))
         found.explain(infinite, column, "not_finite", hints.NOT_FINITE, "is not a finite number", text)
-        found.explain(present & ~fits & ~named, column, "not_a_number", hints.number(field), "is not a number", text)
+        found.explain(
+            present & ~fits & ~named, column, "not_a_number", hints.number(field, written.declared), "is not a number", text
+        )
         return pc.if_else(pa.array(infinite), None, value)
 
     def _text(self, text: pa.Array, column: str, reading: Reading, found: Errors) -> pa.Array:
