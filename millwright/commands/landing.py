@@ -43,6 +43,8 @@ def receipt_text(receipt: Receipt) -> Any:
             parts.append(
                 f"{len(receipt.days)} days changed; events {receipt.first_event:%F %T} to {receipt.last_event:%F %T} UTC"
             )
+        if receipt.repaired:
+            parts.append(f"{receipt.repaired:,} rows of batch {receipt.options.get('repairs')} are repaired")
         if receipt.new_readings:
             parts.append(escape(f"New readings: {', '.join(receipt.new_readings)}"))
         parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in receipt.stages.items()))
@@ -79,14 +81,18 @@ def batches(batch: int | None, limit: int) -> Batches | Receipt:
 
 def _quarantine_text(found: Any) -> Any:
     if not hasattr(found, "total"):
-        return f"{found.rows:,} rows of batch {found.batch_id} written to {found.file}."
+        return (
+            f"{found.rows:,} rows of batch {found.batch_id} written to {found.file}. "
+            f"Mend them there, then: `millwright upload {found.file} --repairs {found.batch_id}`"
+        )
+    repaired = ", ".join(f"{count:,} by batch {batch}" for batch, count in found.repaired.items())
     if not found.rows:
-        return f"Batch {found.batch_id} has no rows in quarantine."
-    lines = []
+        return f"Batch {found.batch_id} has no open rows in quarantine." + (f" Repaired: {repaired}." if repaired else "")
+    lines = [f"{found.open:,} of {found.total:,} rows are open. Repaired: {repaired}."] if repaired else []
     for row in found.rows:
         reasons = "; ".join(": ".join(filter(None, (e.column, e.code, e.message))) for e in row.errors)
         lines.append(f"{row.position}: {reasons}\n    {row.original[:200]}")
-    more = f"\n… and {found.total - len(found.rows):,} more: add -o errors.csv." if found.total > len(found.rows) else ""
+    more = f"\n… and {found.open - len(found.rows):,} more: add -o errors.csv." if found.open > len(found.rows) else ""
     from rich.text import Text
 
     return Text("\n".join(lines) + more)
@@ -95,11 +101,12 @@ def _quarantine_text(found: Any) -> Any:
 @command(text=_quarantine_text)
 @click.argument("batch", type=int)
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False, writable=True), help="Write all rows to a CSV file."
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False, writable=True), help="Write all open rows to a CSV file."
 )
 def quarantine(batch: int, output: Path | None) -> Quarantined | Any:
-    """Rows of a batch that were set aside, with the reasons."""
-    from millwright.landing.quarantine import export, quarantined
+    """Rows of a batch that were set aside and are still open, with the reasons."""
+    from millwright.landing.export import export
+    from millwright.landing.quarantine import quarantined
     from millwright.warehouse.connect import connect
 
     with connect(Settings().require("postgres_url"), autocommit=True) as conn:

@@ -156,6 +156,8 @@ def upload(
     found, options = _found(files, filename), _options(given)
     settings = Settings()
     definitions = load(settings.feature_repo)
+    if dataset is None and options.repairs is not None:
+        dataset = _repaired(settings, options.repairs)
     if dataset is None:
         if len(definitions.datasets) != 1:
             names = ", ".join(sorted(definitions.datasets)) or "none is defined"
@@ -173,6 +175,15 @@ def upload(
             definitions, options = agreed
         work = _Work(conn, settings, definitions, dataset, options)
         return work.one(found[0], dry_run, wait) if len(found) == 1 else work.many(found, dry_run, wait)
+
+
+def _repaired(settings: Settings, batch: int) -> str:
+    """The dataset of the batch that is repaired. Raises UnknownBatch."""
+    from millwright.landing import batches
+    from millwright.warehouse.connect import connect
+
+    with connect(settings.require("postgres_url"), autocommit=True) as conn:
+        return batches.found(conn, batch).dataset
 
 
 _ONE_FILE = "Proposing and accepting take one file that is on disk, and --accept no --dry-run. Then upload the others."

@@ -75,6 +75,7 @@ class Proposal(BaseModel):
 class Receipt(BaseModel):
     """What became of one delivery. Counts are rows; times UTC; `days`: rows written or changed per UTC day; stages in seconds.
 
+    `repaired`: rows of another batch's quarantine that this one mended (they are among its loaded, corrected or duplicate).
     `errors`: why rows are in quarantine, or why a batch was refused for them. `warnings`: what was odd in rows that landed.
     `ignored`: lines of a long file whose reading the delivery leaves out; they are not among the received. `dialect`: how the
     file was read; `mapping`: what its names and cells were taken to mean.
@@ -100,6 +101,7 @@ class Receipt(BaseModel):
     deleted: int = 0
     duplicate: int = 0
     quarantined: int = 0
+    repaired: int = 0
     ignored: int = 0
     first_event: datetime | None = None
     last_event: datetime | None = None

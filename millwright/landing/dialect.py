@@ -104,14 +104,3 @@ class Dialect:
         if len(found) != 1:
             raise csv.Error("no whole record")
         return found[0]
-
-
-def split_line(original: bytes, facts: dict[str, Any]) -> list[str]:
-    """The cells of a line of the quarantine, by the dialect of its receipt; a line that cannot be split is one cell."""
-    text = original.decode(facts.get("encoding", "utf-8"), errors="backslashreplace")
-    try:
-        delimiter = facts["delimiter"]
-        dialect = Dialect(delimiter[0], len(delimiter) > 1, facts.get("quote", '"'), facts.get("escape", "double"))
-        return dialect.cells(text)
-    except (KeyError, csv.Error):
-        return [text]

@@ -102,7 +102,7 @@ class TopicRange:
         with _consumer(self._bootstrap) as consumer:
             self._messages = dict(self._read(consumer))
         if self._messages:
-            yield _block(self._messages)
+            yield block(self._messages)
 
     def originals(self, positions: Positions) -> list[bytes]:
         """The messages' bytes as they came."""
@@ -139,7 +139,8 @@ class TopicRange:
             raise Unavailable(f"Kafka at {self._bootstrap}: {error.args[0].str()}.") from error
 
 
-def _block(messages: dict[int, bytes]) -> Block:
+def block(messages: dict[int, bytes]) -> Block:
+    """Messages, by their positions, as columns; what is no JSON object is rejected."""
     rejected: list[Rejected] = []
     objects: list[dict[str, Any]] = []
     positions: list[int] = []

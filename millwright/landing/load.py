@@ -18,16 +18,14 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from millwright.definitions import Definitions
-from millwright.definitions.datasets import Format
+from millwright.definitions import Dataset, Definitions
 from millwright.landing import batches
 from millwright.landing.batches import Duplicates, Receipt
-from millwright.landing.csv import CsvFile
 from millwright.landing.kafka import TopicRange
-from millwright.landing.limits import Limits
 from millwright.landing.mapping import BadOptions, Delivery, UnknownDataset, check_options, dataset_of, settings_hash
 from millwright.landing.propose import for_refused
 from millwright.landing.receive import zone_path
+from millwright.landing.repair import RepairFile, opened
 from millwright.landing.rows import Refused, Source, Unavailable
 from millwright.landing.staged import Staged
 from millwright.settings import NotConfigured, Settings
@@ -73,7 +71,8 @@ def land(
             delivery = Delivery.model_validate(batch.options)
             path, name = zone_path(settings, batch.sha256), batch.file_name or ""
             dataset = definitions.datasets[batch.dataset]
-            ended["proposal"] = for_refused(conn, definitions, dataset, delivery, path, file_name=name)
+            if delivery.repairs is None:
+                ended["proposal"] = for_refused(conn, definitions, dataset, delivery, path, file_name=name)
         receipt = Receipt.model_validate(ended)
         ledger.finish_without(conn, batch_id, state, problem, receipt.model_dump(mode="json"))
         return receipt
@@ -119,8 +118,7 @@ def dry_run(
     }
     work = _Work(conn, settings, definitions, dataset, delivery)
     try:
-        source = CsvFile(path, delivery.format.over(definition.format), limits=Limits.of(settings))
-        with work.staged(source) as staged:
+        with opened(conn, settings, definition, delivery, path) as source, work.staged(source) as staged:
             work.months(staged)
             with conn.transaction(force_rollback=True):
                 number = ledger.plan_file(
@@ -138,7 +136,9 @@ def dry_run(
                 result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
     except Refused as error:
         found = error.found if isinstance(error, TooManyBad) else {}
-        proposal = for_refused(conn, definitions, definition, delivery, path, file_name=str(path))
+        proposal = None
+        if delivery.repairs is None:
+            proposal = for_refused(conn, definitions, definition, delivery, path, file_name=str(path))
         return Receipt.model_validate(told | found | {"state": "refused", "error": str(error), "proposal": proposal})
     return Receipt.model_validate(told | result | {"state": "dry_run", "stages": work.stages})
 
@@ -154,7 +154,7 @@ def _land(
             f"Batch {other} has landed the same file under the same settings. Nothing was changed, and nothing is left to do."
         )
     work = _Work(conn, settings, definitions, batch.dataset, delivery)
-    with work.staged(_source(settings, batch, delivery.format.over(dataset.format))) as staged:
+    with _source(conn, settings, dataset, delivery, batch) as source, work.staged(source) as staged:
         work.months(staged)
         attempt = 1
         while True:
@@ -174,6 +174,8 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
             ledger.fence(conn, batch.topic_partition_id)
         ledger.clear_quarantine(conn, batch.batch_id)
         result = work.merge(staged, batch.batch_id, direct=direct)
+        if work.delivery.repairs is not None:
+            result["repaired"] = ledger.repair(conn, batch.batch_id, work.delivery.repairs, staged.repaired)
         created = commit.next_timestamp(conn)
         receipt = Receipt.model_validate(
             batches.base(batch)
@@ -194,17 +196,22 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
         )
         ledger.finish_landed(conn, batch.batch_id, created, fingerprint, numbers, receipt.model_dump(mode="json"))
         ledger.notify(conn, "changed")
-        commit.append_changes(conn, work.relation, batch.batch_id, created, historical=work.delivery.historical)
+        commit.append_changes(conn, work.relation, batch.batch_id, created, historical=work.meant.historical)
     return receipt
 
 
-def _source(settings: Settings, batch: ledger.Batch, form: Format) -> Source:
+@contextmanager
+def _source(
+    conn: psycopg.Connection[Any], settings: Settings, dataset: Dataset, delivery: Delivery, batch: ledger.Batch
+) -> Iterator[Source]:
     if batch.sha256 is not None:
-        return CsvFile(zone_path(settings, batch.sha256), form, sha256=batch.sha256, limits=Limits.of(settings))
+        with opened(conn, settings, dataset, delivery, zone_path(settings, batch.sha256), sha256=batch.sha256) as file:
+            yield file
+        return
     assert batch.topic is not None and batch.topic_id is not None and batch.partition is not None
     assert batch.first_offset is not None and batch.end_offset is not None
     bootstrap = settings.require("kafka_bootstrap")
-    return TopicRange(bootstrap, batch.topic, batch.topic_id, batch.partition, batch.first_offset, batch.end_offset)
+    yield TopicRange(bootstrap, batch.topic, batch.topic_id, batch.partition, batch.first_offset, batch.end_offset)
 
 
 class TooManyBad(Refused):
@@ -234,6 +241,8 @@ class _Work:
     dataset: str
     delivery: Delivery
     stages: dict[str, float] = field(default_factory=dict)
+    meant: Delivery = field(init=False)
+    """The delivery's options, of a repair with those of the batch that it repairs below them."""
 
     @property
     def relation(self) -> Relation:
@@ -243,7 +252,8 @@ class _Work:
     @contextmanager
     def staged(self, source: Source) -> Iterator[Staged]:
         """Every line, read and typed."""
-        staged = Staged(self.settings, self.definitions, self.dataset, self.delivery, source, now=datetime.now(UTC))
+        self.meant = source.meant(self.delivery) if isinstance(source, RepairFile) else self.delivery
+        staged = Staged(self.settings, self.definitions, self.dataset, self.meant, source, now=datetime.now(UTC))
         try:
             with self._timed("check"):
                 staged.fill()
@@ -259,7 +269,7 @@ class _Work:
     def merge(self, staged: Staged, batch_id: int, *, direct: bool = True) -> dict[str, Any]:
         """Merge and quarantine in the open transaction; returns what the receipt says about the rows. Raises TooManyBad."""
         self._check_share(staged, staged.rejected.rows)
-        correction = self.delivery.correction
+        correction = self.meant.correction
         staged.forget_conflicts()
         with self._timed("merge"):
             lines = staged.lines.tables()

@@ -83,10 +83,14 @@ def plan(
 ) -> Received:
     """Plan a batch for bytes of the landing zone, unless this very delivery is planned, landing or landed already.
 
-    Raises BadName, psycopg.Error.
+    Raises BadName, BadOptions, psycopg.Error.
     """
     file_name = label(file_name)
     fingerprint = settings_hash(dataset, delivery)
+    if delivery.repairs is not None and ledger.known_delivery(conn, dataset.dataset, sha256, fingerprint) is None:
+        from millwright.landing.repair import check  # imported here: it brings the readers
+
+        check(conn, dataset, delivery)
     with conn.transaction():
         ledger.lock_delivery(conn, dataset.dataset, sha256, fingerprint)
         known = ledger.known_delivery(conn, dataset.dataset, sha256, fingerprint)

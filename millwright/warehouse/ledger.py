@@ -5,7 +5,7 @@ Belongs here: states of a batch, its row, topic partitions, locks. Does not: wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -326,6 +326,24 @@ def finish_undone(conn: psycopg.Connection[Any], batch_id: int, created: datetim
 def reopen(conn: psycopg.Connection[Any], batch_id: int) -> int:
     """Rows of a quarantine that the batch repaired are open again; returns how many."""
     return conn.execute("update landing.quarantine set repaired_by = null where repaired_by = %s", (batch_id,)).rowcount
+
+
+def repair(conn: psycopg.Connection[Any], batch_id: int, repairs: int, lines: Mapping[int, int]) -> int:
+    """The rows of `repairs` that lines of the batch mended (line → position), but for lines that it set aside; returns how many.
+
+    From then on an undo of `repairs` has to look at the batch.
+    """
+    parameters = {"batch": batch_id, "of": repairs, "lines": list(lines), "positions": list(lines.values())}
+    count = conn.execute(
+        """update landing.quarantine q set repaired_by = %(batch)s
+           from unnest(%(lines)s::bigint[], %(positions)s::bigint[]) as r(line, position)
+           where q.batch_id = %(of)s and q.position = r.position and q.repaired_by is null
+             and not exists (select from landing.quarantine a where a.batch_id = %(batch)s and a.position = r.line)""",
+        parameters,
+    ).rowcount
+    if count:
+        conn.execute("insert into landing.met values (%(batch)s, %(of)s) on conflict do nothing", parameters)
+    return count
 
 
 def clear_quarantine(conn: psycopg.Connection[Any], batch_id: int) -> None:

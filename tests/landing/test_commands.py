@@ -17,7 +17,7 @@ from millwright.landing.options import OPTIONS as OPTIONS_OF_A_DELIVERY
 from millwright.landing.options import arguments, delivery
 from millwright.landing.receive import Delivery
 from millwright.warehouse.connect import connect
-from tests.landing.conftest import Plant
+from tests.landing.conftest import HEADER, Plant
 
 PROJECT = Path(__file__).parents[2]
 OPTIONS = [
@@ -71,7 +71,7 @@ def test_upload_looks_first_then_receives_and_tells(run, plant: Plant, tmp_path:
         (tmp_path / "errors.csv")
         .read_text()
         .splitlines()[2]
-        .startswith("4,value,not_a_number,'x' is not a number,2026-03-01 00:01:00,x")
+        .startswith("4,value,not_a_number,'x' is not a number,,2026-03-01 00:01:00,x")
     )
 
 
@@ -162,21 +162,22 @@ def test_the_standard_input_is_a_file(run, plant: Plant) -> None:
 
 
 def test_every_option_of_a_delivery_reaches_the_ledger(run, plant: Plant, tmp_path: Path) -> None:
+    repaired = str(plant.land(f"{HEADER}temperature\n2026-03-01T00:00:00Z,m,press,x\n").batch_id)
     given = [
         *("--map", "a=b=event_timestamp", "--set", "machine_id=m", "--ignore", "note", "--long", "tag=val", "--timezone", "UTC"),
         *("--timestamp-format", "epoch_ms", "--ambiguous", "latest", "--nonexistent", "earliest", "--decimal", ",", "--thousands", "."),
         *("--unit", "temperature=degF", "--missing", "-", "--missing", "n/a", "--encoding", "latin-1", "--delimiter", "semicolon"),
         *("--quote", "none", "--escape", "backslash", "--header", 'x,"y,z"', "--skip-lines", "3", "--comment", "#", "--units-row"),
-        *("--footer", "Sum", "--correction", "--historical", "--repairs", "7"),
+        *("--footer", "Sum", "--correction", "--historical", "--repairs", repaired),
     ]  # fmt: skip
     assert run("upload", str(tmp_path / "h.csv"), *given).exit_code == 0
-    kept = Delivery.model_validate(plant.rows("select options from landing.batches")[0][0])
+    kept = Delivery.model_validate(plant.rows("select options from landing.batches order by batch_id desc")[0][0])
     assert delivery({}) == Delivery()
     assert arguments(kept) == [
         *("--map", "a=b=event_timestamp", "--set", "machine_id=m", "--ignore", "note", "--long", "tag=val", "--timezone", "UTC"),
         *("--timestamp-format", "epoch_ms", "--ambiguous", "latest", "--nonexistent", "earliest", "--decimal", ",", "--thousands", "."),
         *("--unit", "temperature=degF", "--missing", "-", "--missing", "n/a", "--encoding", "latin-1", "--delimiter", ";"),
         *("--quote", "none", "--escape", "backslash", "--header", 'x,"y,z"', "--skip-lines", "3", "--comment", "#", "--units-row"),
-        *("--footer", "Sum", "--correction", "--historical", "--repairs", "7"),
+        *("--footer", "Sum", "--correction", "--historical", "--repairs", repaired),
     ]  # fmt: skip
     assert {f"--{option.name}" for option in OPTIONS_OF_A_DELIVERY} <= set(given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 import time
@@ -14,9 +16,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from millwright.definitions import Topic
-from millwright.landing.batches import receipt, replay, waiting
+from millwright.landing.batches import Receipt, receipt, replay, waiting
+from millwright.landing.export import export
 from millwright.landing.kafka import Planned, observe
 from millwright.landing.load import land
+from millwright.landing.quarantine import quarantined
 from millwright.landing.rows import Unavailable
 from millwright.warehouse import ledger
 from millwright.warehouse.connect import connect
@@ -115,6 +119,37 @@ def test_an_undone_range_keeps_its_offsets_and_is_read_again_only_when_asked(bus
     replay(plant.conn, first.batch_id)
     assert counts(bus.land(first)) == (1, 1, 0, 0, 0)
     assert len(plant.measurements()) == 2
+
+
+def test_messages_in_quarantine_are_exported_mended_and_landed(bus: Bus) -> None:
+    plant = bus.plant
+    bus.create()
+    poison = [b"\xff\x00not json", b"=1+1", json.dumps(message(1, "hot")).encode()]
+    bus.send(message(0, 1), *poison)
+    first = bus.land(bus.observe()[0])
+    out = io.StringIO(newline="")
+    assert export(plant.conn, first.batch_id or 0, out).rows == 3
+    rows = list(csv.reader(io.StringIO(out.getvalue(), newline="")))
+    assert rows[0] == ["offset", "columns", "codes", "messages", "message"]
+    assert [(row[0], row[4]) for row in rows[1:]] == [("1", "\\xff\\x00not json"), ("2", "'=1+1"), ("3", poison[2].decode())]
+
+    def upload() -> Receipt:
+        content = io.StringIO(newline="")
+        csv.writer(content).writerows(rows)
+        return plant.land(content.getvalue(), repairs=first.batch_id)
+
+    unchanged = upload()
+    assert counts(unchanged) == (3, 0, 0, 0, 3)
+    assert [codes for _, _, codes in plant.quarantine(unchanged.batch_id)] == [
+        ["message:encoding"],
+        [":not_json"],
+        ["temperature:wrong_type"],
+    ]
+    rows[1][4], rows[3][4] = json.dumps(message(5, 6)), json.dumps(message(1, 7))
+    mended = upload()
+    assert (counts(mended), mended.repaired) == ((3, 2, 0, 0, 1), 2)
+    assert quarantined(plant.conn, first.batch_id or 0).repaired == {mended.batch_id: 2}
+    assert {at[17:19]: row["temperature"] for (_, _, at), row in plant.measurements().items()} == {"00": 1, "01": 7, "05": 6}
 
 
 def test_files_and_messages_meet_in_the_same_rows(bus: Bus) -> None:
