@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from millwright.commands.meaning import meaning_text
 from millwright.commands.output import command, rows, size
 from millwright.settings import Settings
 
@@ -47,6 +48,8 @@ def receipt_text(receipt: Receipt) -> Any:
             parts.append(f"{receipt.repaired:,} rows of batch {receipt.options.get('repairs')} are repaired")
         if receipt.new_readings:
             parts.append(escape(f"New readings: {', '.join(receipt.new_readings)}"))
+        if receipt.mapping:
+            parts.append(escape(meaning_text(receipt)))
         parts.append("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in receipt.stages.items()))
     if receipt.duplicates_of:
         parts += ["\n[bold]Duplicates of[/bold]", rows(receipt.duplicates_of)]
