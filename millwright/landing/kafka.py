@@ -10,8 +10,9 @@ was made anew begins at its own first offset.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class TopicRange:
 
     unit = "offset"
     header: Sequence[str] | None = None
+    units: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, bootstrap: str, topic: str, topic_id: str, partition: int, first: int, end: int) -> None:
         self._bootstrap, self._topic, self._topic_id, self._partition = bootstrap, topic, topic_id, partition

@@ -5,7 +5,7 @@ Belongs here: the shapes between reader, rules and loader. Does not: reading, ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, TypedDict
@@ -71,6 +71,8 @@ class Source(Protocol):
 
     unit: str
     """What a position counts: `line` or `offset`."""
+    units: Mapping[str, str]
+    """Column → unit of its values, as the delivery itself says."""
 
     @property
     def header(self) -> Sequence[str] | None:

@@ -51,9 +51,15 @@ class Staged:
     ) -> None:
         definition = dataset_of(definitions, dataset)
         self._source, self._settings = source, settings
-        units = getattr(source, "units", {})
         self._rules = Rules(
-            settings, definitions, definition, delivery, now=now, fixed=source.header is not None, units=units, unit=source.unit
+            settings,
+            definitions,
+            definition,
+            delivery,
+            now=now,
+            fixed=source.header is not None,
+            units=source.units,
+            unit=source.unit,
         )
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
         self._hidden = frozenset(definition.sensitive)

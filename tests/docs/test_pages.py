@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -71,6 +72,26 @@ def test_own_csv_page_dataset_fits_the_shipped_ones(tmp_path: Path) -> None:
     fleet = (PROJECT / "feature_repo/datasets/fleet.yaml").read_text(encoding="utf-8")
     shown = load_blocks([entity, fleet, *blocks(DOCS / "own-csv.md", "yaml")], tmp_path)
     assert set(shown.datasets) == {"fleet", "press_99_historian"}
+
+
+def test_rules_page_dataset_fits_the_shipped_ones(tmp_path: Path) -> None:
+    repo = PROJECT / "feature_repo"
+    shipped = [(repo / name).read_text(encoding="utf-8") for name in ("entities/machine.yaml", "datasets/fleet.yaml")]
+    assert set(load_blocks([*shipped, *blocks(DOCS / "rules.md", "yaml")], tmp_path).datasets) == {"fleet", "meters"}
+
+
+def test_every_code_that_a_rule_gives_is_on_the_rules_page() -> None:
+    """The codes are the words of the form `lower_snake` that the modules of the rules call an error by."""
+    modules = ("timestamps", "values", "keys", "rules", "mapping", "series_rules")
+    given: set[str] = set()
+    for module in modules:
+        tree = ast.parse((PROJECT / f"millwright/landing/{module}.py").read_text(encoding="utf-8"))
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add", "explain"):
+                given |= {part.value for part in call.args[2:3] if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+    page = (DOCS / "rules.md").read_text(encoding="utf-8")
+    assert {"not_a_number", "too_long", "required", "in_future"} <= given and len(given) > 15
+    assert [code for code in sorted(given) if f"`{code}`" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
