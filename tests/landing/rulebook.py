@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from millwright.definitions import Dataset, Reading
-from millwright.landing.kafka import _block
+from millwright.landing.kafka import block
 from millwright.landing.mapping import Delivery
 from millwright.landing.rows import Block, Cells
 from millwright.landing.rules import Rules, Typed
@@ -64,7 +64,7 @@ def check_json(messages: list[dict[str, Any]], told: Dataset | None = None, **op
     base = {"timestamp": AT} | CONSTANTS
     opened = rules(told or dataset(), fixed=False, **options)
     try:
-        return opened.apply(_block({at: json.dumps(base | message).encode() for at, message in enumerate(messages)}))
+        return opened.apply(block({at: json.dumps(base | message).encode() for at, message in enumerate(messages)}))
     finally:
         opened.close()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from millwright.landing.kafka import _block
+from millwright.landing.kafka import block
 from millwright.landing.mapping import Delivery
 from millwright.landing.rows import Block, Cells
 from millwright.landing.rules import Rules, Typed
@@ -168,7 +168,7 @@ def test_json_types_bind(tmp_path: Path) -> None:
         {"temperature": 1},
         base | {"temperature": 1, "event_timestamp": "2026-03-01T00:00:00Z"},
     ]
-    block = _block({offset: json.dumps(message).encode() for offset, message in enumerate(messages)})
+    block = block({offset: json.dumps(message).encode() for offset, message in enumerate(messages)})
     rules = Rules(Settings(project=tmp_path), DEFINITIONS, DEFINITIONS.datasets["fleet"], Delivery(), now=NOW, fixed=False)
     typed = rules.apply(block)
     rules.close()
