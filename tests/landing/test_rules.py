@@ -168,9 +168,9 @@ def test_json_types_bind(tmp_path: Path) -> None:
         {"temperature": 1},
         base | {"temperature": 1, "event_timestamp": "2026-03-01T00:00:00Z"},
     ]
-    block = block({offset: json.dumps(message).encode() for offset, message in enumerate(messages)})
+    lines = block({offset: json.dumps(message).encode() for offset, message in enumerate(messages)})
     rules = Rules(Settings(project=tmp_path), DEFINITIONS, DEFINITIONS.datasets["fleet"], Delivery(), now=NOW, fixed=False)
-    typed = rules.apply(block)
+    typed = rules.apply(lines)
     rules.close()
     assert json.loads(typed.readings[0].as_py()) == {
         "temperature": 1.5,
