@@ -90,6 +90,37 @@ def test_a_materialization_shows_numbers_and_a_preview(page: Page):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
 
 
+def test_a_landed_batch_shows_its_receipt(page: Page, landed: Up):
+    """Where it arrived and on the run's page: counts, errors by kind, first rows."""
+    page.goto("/assets/landing/csv/fleet?view=events")
+    page.get_by_text("browser.csv", exact=True).first.click()
+    for name in ("quarantined", "settings_hash", "errors", "preview", "days"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    for text in ("not_a_number", "'hot' is not a number"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+    page.goto("/assets/warehouse/measurements?view=partitions&partition=2026-04-01")
+    for name in ("receipts", "errors"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+
+
+def test_the_run_of_a_batch_shows_its_receipt(page: Page, landed: Up):
+    """The run's log stands at its end and shows what is near: it is scrolled back to the delivery."""
+    run = next(mark["runId"] for mark in landed.marks("warehouse", "measurements") if mark["partition"] == "2026-04-01")
+    page.goto(f"/runs/{run}")
+    expect(page.get_by_text("RUN_SUCCESS").first).to_be_visible()
+    page.mouse.move(1000, 800)
+
+    def seen() -> bool:
+        page.mouse.wheel(0, -400)
+        return page.get_by_text("ASSET_OBSERVATION").first.is_visible()
+
+    until(seen, "the delivery is not in the run's log")
+    event = page.locator("div", has=page.get_by_text("ASSET_OBSERVATION")).get_by_text("View full message").first
+    event.click()
+    for text in ("browser.csv", "settings_hash", "not_a_number", "'hot' is not a number"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+
+
 def test_the_sensor_says_what_it_does(page: Page):
     page.goto("/locations/__repository__@millwright/sensors/planner")
     expect(page.get_by_text("asks for one run that takes them all").first).to_be_visible()

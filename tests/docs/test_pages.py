@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from ruamel.yaml import YAML
 
 from millwright.definitions import Definitions, load
 from millwright.definitions.durations import parse, tile_size
+from millwright.landing.options import OPTIONS
+from millwright.settings import Settings
 from millwright.simulation import Defect, foreign_csv
 
 PROJECT = Path(__file__).parents[2]
@@ -92,6 +95,19 @@ def test_every_code_that_a_rule_gives_is_on_the_rules_page() -> None:
     page = (DOCS / "rules.md").read_text(encoding="utf-8")
     assert {"not_a_number", "too_long", "required", "in_future"} <= given and len(given) > 15
     assert [code for code in sorted(given) if f"`{code}`" not in page] == []
+
+
+def test_the_limits_page_has_every_limit_with_its_default() -> None:
+    shown = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "limits.md").read_text(encoding="utf-8"), re.MULTILINE))
+    limits = [name for name in Settings.model_fields if name.startswith(("max_", "kept_", "preview_", "keep_", "first_day"))]
+    spelled = {None: "for ever", timedelta(hours=1): "1 hour"}
+    defaults = {name: Settings.model_fields[name].default for name in limits}
+    assert shown == {name: spelled.get(value, str(value)) for name, value in defaults.items()}
+
+
+def test_the_upload_page_has_every_option() -> None:
+    page = (DOCS / "upload.md").read_text(encoding="utf-8")
+    assert [option.name for option in OPTIONS if f"`--{option.name}" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
