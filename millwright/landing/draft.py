@@ -15,7 +15,7 @@ from millwright.definitions.models import RESERVED
 from millwright.landing import guess
 from millwright.landing.batches import Question
 from millwright.landing.guess import KEY_NAMES, TIME_NAMES, WORD_NAMES
-from millwright.landing.mapping import EVENT, BadOptions, Delivery
+from millwright.landing.mapping import EVENT, BadOptions, Delivery, name_problem
 from millwright.landing.propose import Examined, examine
 from millwright.landing.sample import Sample
 
@@ -60,13 +60,15 @@ def draft(
     first = examine(known, base, delivery, seen)
     taken = {*key_columns, *delivery.ignore, *([word] if word else [])}
     times = [column for column in seen.header if {**columns, **first.options.columns}.get(column, column) == EVENT]
-    readings, renamed, own = _readings(known, entity, seen, {*taken, *times}, delivery, first)
+    readings, renamed, ignored, remarks = _readings(known, entity, seen, {*taken, *times}, delivery, first)
     said = first.options.model_dump(mode="json", exclude_defaults=True, exclude=_MODE)
     event = {column: field for column, field in first.options.columns.items() if field == EVENT}
-    whole = base.model_copy(update={"columns": {**columns, **event, **renamed}, "readings": readings})
+    whole = base.model_copy(
+        update={"columns": {**columns, **event, **renamed}, "readings": readings, "ignore": [*delivery.ignore, *ignored]}
+    )
     final = examine(known, whole, Delivery.model_validate({**said, "columns": {}, "constants": {}}), seen)
-    said = final.options.model_dump(mode="json", exclude_defaults=True, exclude={"columns", "constants"} | _MODE)
-    text = _dataset_text(whole, said, own, final.questions, file_name, accept)
+    said = final.options.model_dump(mode="json", exclude_defaults=True, exclude={"columns", "constants", "ignore"} | _MODE)
+    text = _dataset_text(whole, said, remarks, final.questions, file_name, accept)
     dataset_file, view_file, entity_file = files_of(name, entity.entity)
     files = {dataset_file: text}
     if view := _view_text(name, entity, whole):
@@ -127,15 +129,16 @@ def _word(seen: Sample, taken: set[str]) -> str | None:
 
 def _readings(
     definitions: Definitions, entity: Entity, seen: Sample, taken: set[str], delivery: Delivery, first: Examined
-) -> tuple[dict[str, Reading], dict[str, str], list[str]]:
-    """(declared readings, column → reading where the names differ, remarks)."""
+) -> tuple[dict[str, Reading], dict[str, str], list[str], list[str]]:
+    """(declared readings, column → reading where the names differ, ignored columns, remarks)."""
     layout = delivery.layout
     if layout is not None:
         names = dict.fromkeys(seen.columns.get(layout.reading, []))
-        return {cell: Reading() for cell in names if _NAME.fullmatch(cell)}, {}, []
+        return {cell: Reading() for cell in names if _NAME.fullmatch(cell)}, {}, [], []
     readings: dict[str, Reading] = {}
     renamed: dict[str, str] = {}
-    remarks = []
+    ignored: list[str] = []
+    remarks: list[str] = []
     fixed = {"event_timestamp", "sensor_type", *entity.keys}
     for column in seen.header:
         cells = seen.columns.get(column, [])
@@ -144,6 +147,9 @@ def _readings(
             continue
         if not cells:
             remarks.append(f"The column {column!r} is empty in the first rows: it is not declared.")
+            if name_problem(column) is not None:
+                ignored.append(column)
+                remarks.append(f"{column!r} is ignored, because no reading can have such a name.")
             continue
         reading = field or _free_name(_slug(column), {*readings, *fixed, *RESERVED})
         declared = definitions.reading(entity.entity, reading)
@@ -155,7 +161,7 @@ def _readings(
         readings[reading] = made
         if reading != column:
             renamed[column] = reading
-    return readings, renamed, remarks
+    return readings, renamed, ignored, remarks
 
 
 def _type(name: str, cells: Sequence[str]) -> Any:

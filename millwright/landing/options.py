@@ -153,7 +153,7 @@ _READ: dict[str, Callable[[Option, Sequence[str]], Any]] = {
     "mark": lambda _, texts: _MARKS.get(texts[0].lower(), texts[0]),
     "number": _number,
     "flag": _flag,
-    "list": lambda _, texts: next(csv.reader([texts[0]]), []),
+    "list": lambda _, texts: next(csv.reader(StringIO(texts[0], newline="")), []),
     "many": lambda _, texts: list(texts),
     "pairs": _pairs,
     "pair": _layout,
@@ -162,8 +162,8 @@ _READ: dict[str, Callable[[Option, Sequence[str]], Any]] = {
 
 def _joined(names: Sequence[str]) -> str:
     line = StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
-    return line.getvalue()
+    csv.writer(line, lineterminator="\r\n").writerow(names)
+    return line.getvalue()[:-2]
 
 
 def _sentence(problem: Any) -> str:

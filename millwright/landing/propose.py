@@ -18,7 +18,7 @@ from millwright.definitions import Dataset, Definitions
 from millwright.landing import guess
 from millwright.landing.batches import Proposal, Question
 from millwright.landing.guess import KEY_NAMES, TIME_NAMES, VALUE_NAMES, WORD_NAMES, Moments
-from millwright.landing.mapping import EVENT, Delivery, map_columns
+from millwright.landing.mapping import EVENT, Delivery, map_columns, name_problem
 from millwright.landing.options import arguments
 from millwright.landing.rows import Refused, Unavailable
 from millwright.landing.sample import Sample, sample
@@ -233,7 +233,10 @@ class _Work:
                 self._ask(f"No column is {name}, which is required.", [f"--map column={name}", f"--set {name}=…"], name)
         asked = {column for question in self.questions for column in free if any(_q(column) in each for each in question.answers)}
         for column in [column for column in self._free() if column not in asked]:
-            if self.dataset.unknown_columns == "refuse":
+            if self.dataset.unknown_columns == "land" and (problem := name_problem(column)):
+                answers = [f"--ignore {_q(column)}", f"--map {_q(column)}=field"]
+                self._ask(f"{column!r} cannot become a reading: its name {problem}.", answers, column)
+            elif self.dataset.unknown_columns == "refuse":
                 self._ask(f"No field is {column!r}.", [f"--ignore {_q(column)}", f"--map {_q(column)}=field"], column)
             elif self.dataset.unknown_columns == "land":
                 self.reasons.append(f"{column!r} would be a new reading of that name; `--ignore {_q(column)}` leaves it out.")

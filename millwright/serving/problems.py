@@ -65,7 +65,7 @@ def install(app: FastAPI) -> None:
 
 
 def _problem(status: int, error: str, message: str) -> Response:
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 413: {"Connection": "close"}}.get(status)
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 408: {"Connection": "close"}, 413: {"Connection": "close"}}.get(status)
     return JSONResponse({"error": error, "message": message}, status, headers=headers)
 
 

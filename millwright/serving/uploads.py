@@ -8,6 +8,7 @@ A body that ends early leaves nothing and plans nothing.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -31,6 +32,7 @@ from millwright.warehouse import ledger
 
 STREAMED = r"/v1/datasets/[^/]+/uploads"
 """Paths whose PUT has a body that is a file: they are not bound by the cap of requests, but by max_file_bytes."""
+IDLE_SECONDS = 60.0
 _PIECE = 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 router = APIRouter(prefix="/v1", tags=["deliveries"])
@@ -56,7 +58,7 @@ _PARAMETERS: dict[str, Any] = {
     "/datasets/{dataset}/uploads",
     status_code=201,
     response_model=Received,
-    responses={200: {"model": Received}, **problems(400, 401, 403, 404, 413, 422, 503, 507)},
+    responses={200: {"model": Received}, **problems(400, 401, 403, 404, 408, 413, 422, 503, 507)},
     openapi_extra=_PARAMETERS,
 )
 async def upload(
@@ -135,13 +137,17 @@ async def _kept(request: Request, settings: Settings) -> tuple[str, int]:
     try:
         incoming = await run_in_threadpool(Incoming, settings)
         waiting = bytearray()
-        async for piece in request.stream():
+        body = aiter(request.stream())
+        while (piece := await asyncio.wait_for(anext(body, None), IDLE_SECONDS)) is not None:
             waiting += piece
             if len(waiting) >= _PIECE:
                 await run_in_threadpool(incoming.write, waiting)
                 waiting = bytearray()
         await run_in_threadpool(incoming.write, waiting)
         return await run_in_threadpool(incoming.keep)
+    except TimeoutError as error:
+        what = f"nothing of the body came for {IDLE_SECONDS:.0f} s; nothing was kept: send it again"
+        raise Refused(408, "stood_still", what) from error
     except ClientDisconnect as error:
         raise Refused(400, "cut_off", "the body ended before its end; nothing was kept: send it again") from error
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import socket
@@ -17,10 +18,12 @@ from urllib.parse import quote
 import httpx
 import psycopg
 import pytest
+from starlette.requests import Request
 
 from millwright.definitions import load
 from millwright.landing.load import land
-from millwright.serving import keys
+from millwright.serving import keys, uploads
+from millwright.serving.problems import Refused
 from millwright.settings import Settings
 from millwright.warehouse.connect import connect
 from tests import platforms
@@ -221,6 +224,21 @@ def test_an_upload_that_stands_still_blocks_nobody(api: Api) -> None:
     for link in links:
         link.close()
     until(lambda: api.kept() == [SHA256], "the parts stay")
+
+
+def test_a_body_that_stands_still_is_given_up_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, so that a minute is short."""
+    pieces = [{"type": "http.request", "body": b"x" * 2_000_000, "more_body": True}]
+
+    async def receive() -> Any:
+        return pieces.pop() if pieces else await asyncio.sleep(60)
+
+    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.05)
+    settings = Settings(project=tmp_path)
+    with pytest.raises(Refused, match="nothing of the body came") as caught:
+        asyncio.run(uploads._kept(Request({"type": "http", "method": "PUT", "headers": []}, receive), settings))
+    assert caught.value.status == 408
+    assert [path for path in settings.zone.rglob("*") if path.is_file()] == []
 
 
 def test_the_same_file_at_once_is_one_batch(api: Api) -> None:
