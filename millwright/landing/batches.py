@@ -240,9 +240,10 @@ def given_up(conn: psycopg.Connection[Any]) -> list[str]:
     told = []
     for batch in ledger.given_up(conn):
         line = _line(batch)
+        ended = "was refused" if batch.state == "refused" else f"failed {batch.attempts} times"
         held = " and holds back what comes after it in its partition" if batch.topic else ""
         told.append(
-            f"Batch {batch.batch_id} ({line.delivery}) failed {batch.attempts} times{held}: "
+            f"Batch {batch.batch_id} ({line.delivery}) {ended}{held}: "
             f"`millwright batches {batch.batch_id}` says why, `millwright replay {batch.batch_id}` tries it again."
         )
     return told

@@ -176,6 +176,8 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
         result = work.merge(staged, batch.batch_id, direct=direct)
         if work.delivery.repairs is not None:
             result["repaired"] = ledger.repair(conn, batch.batch_id, work.delivery.repairs, staged.repaired)
+            if result["repaired"]:
+                result["met"] = sorted({*result["met"], work.delivery.repairs})
         created = commit.next_timestamp(conn)
         receipt = Receipt.model_validate(
             batches.base(batch)

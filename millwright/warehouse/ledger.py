@@ -108,8 +108,13 @@ def newest(conn: psycopg.Connection[Any], limit: int) -> list[Batch]:
 
 
 def given_up(conn: psycopg.Connection[Any]) -> list[Batch]:
-    """Batches that failed so often that they are not tried again by themselves."""
-    return _batches(conn, f"{_SELECT} where b.state = 'failed' and b.attempts >= %s order by b.batch_id", (MAX_ATTEMPTS,))
+    """Batches that failed so often that they are not tried again by themselves, and refused ranges: they hold back later ones."""
+    return _batches(
+        conn,
+        f"""{_SELECT} where (b.state = 'failed' and b.attempts >= %s)
+              or (b.state = 'refused' and b.topic_partition_id is not null) order by b.batch_id""",
+        (MAX_ATTEMPTS,),
+    )
 
 
 def waiting(conn: psycopg.Connection[Any], limit: int) -> list[Batch]:

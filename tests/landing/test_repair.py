@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from millwright.landing.load import dry_run
 from millwright.landing.mapping import BadOptions, Delivery
 from millwright.landing.quarantine import quarantined
 from millwright.landing.undo import NotUndoable
+from millwright.warehouse.connect import connect
 from tests.budget import examples
 from tests.landing.conftest import HEADER, Plant, counts
 
@@ -142,6 +144,32 @@ def test_an_undone_repair_opens_its_rows_again_and_an_undo_of_the_repaired_names
     assert counts(again) == (1, 1, 0, 0, 0)
     assert [one.batch_id for one in plant.undo(first.batch_id, cascade=True).batches] == [again.batch_id, first.batch_id]
     assert plant.measurements() == {}
+
+
+def test_two_repairs_of_the_same_row_at_once_land_it_once(plant: Plant) -> None:
+    first = plant.land(TEXT)
+    rows = written(plant, first.batch_id)
+    ids = []
+    for value in ("7", "8"):
+        rows[1][8] = value
+        ids.append(plant.receive(text(rows[:2]), repairs=first.batch_id).batch_id)
+    done = []
+    start = threading.Barrier(2)
+
+    def run(batch_id: int) -> None:
+        with connect(plant.url, autocommit=True) as conn:
+            start.wait()
+            done.append(Plant(conn, plant.settings, plant.url).again(batch_id))
+
+    threads = [threading.Thread(target=run, args=(batch_id,)) for batch_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one, other = sorted(done, key=lambda receipt: -receipt.repaired)
+    assert (one.repaired, one.met, counts(one)) == (1, [first.batch_id], (1, 1, 0, 0, 0))
+    assert (other.repaired, other.met, counts(other)) == (0, [], (1, 0, 0, 0, 1))
+    assert plant.quarantine(other.batch_id)[0][2] == ["line:not_open"]
 
 
 def test_a_conflict_is_repaired_by_agreeing_or_by_correcting(plant: Plant) -> None:
