@@ -40,6 +40,7 @@ from tests.landing.conftest import DEFINITIONS, Plant
 
 FILES = Path(__file__).parent / "files"
 COUNTS = ("received", "loaded", "corrected", "duplicate", "quarantined")
+_REPAIRABLE = "select max(batch_id) from landing.batches where state = 'landed' and options ->> 'repairs' is null"
 _SHOWN, _LONGEST = 20, 5_000
 _AT = "to_char({} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 _ROWS = {
@@ -52,6 +53,11 @@ _ROWS = {
         "select array_to_string(keys, '/'), kind, "
         + _AT.format("event_timestamp")
         + ", attributes from warehouse.events order by 1, 2, 3"
+    ),
+    "feature_set": (
+        "select array_to_string(keys, '/'), dataset, "
+        + _AT.format("event_timestamp")
+        + ", features from warehouse.feature_sets order by 1, 2, 3"
     ),
 }
 
@@ -171,7 +177,7 @@ def _path(folder: Path, given: Given) -> Path:
 def _delivery(plant: Plant, given: Given) -> Delivery:
     if given.delivery.repairs is None:
         return given.delivery
-    newest = plant.rows("select max(batch_id) from landing.batches where state = 'landed'")[0][0]
+    newest = plant.rows(_REPAIRABLE)[0][0]
     return given.delivery.model_copy(update={"repairs": newest})  # a case cannot know the number of what came first
 
 
