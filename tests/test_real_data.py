@@ -10,9 +10,11 @@ import pytest
 
 from millwright import flow
 from millwright.landing.batches import Receipt
+from millwright.landing.export import export
 from millwright.landing.quarantine import quarantined
 from millwright.landing.receive import Delivery, receive
-from millwright.platform import open_platform
+from millwright.landing.undo import undo
+from millwright.platform import Platform, open_platform
 from millwright.registry import apply
 from millwright.warehouse.timestamps import to_us
 from tests import platforms
@@ -45,6 +47,7 @@ def test_nab_lands_with_its_twelve_conflicts_and_right_features(tmp_path: Path, 
         cursor = platform.conn.execute("select * from features.machine_vitals_v1 where machine_id = 'press-99'")
         names = [column.name for column in cursor.description or ()]
         found = {to_us(row["event_timestamp"]): row for row in (dict(zip(names, values, strict=True)) for values in cursor)}
+        _repaired_and_undone(platform, received.batch_id, tmp_path / "errors.csv")
     first: dict[int, float] = {}
     with NAB.open() as file:
         for row in csv.DictReader(file):
@@ -60,3 +63,25 @@ def test_nab_lands_with_its_twelve_conflicts_and_right_features(tmp_path: Path, 
             value, tolerance = oracle.value(events[max(0, place - 300) : place + 1], wanted, t)
             got = found[t][feature.name]
             assert got == value or abs(got - value) <= tolerance, (feature.name, t, got, value)
+
+
+def _repaired_and_undone(platform: Platform, batch_id: int, path: Path) -> None:
+    """The twelve go through an export and come back as corrections; undone, every feature is the very same as before."""
+    rows = (
+        "select machine_id, event_timestamp, temperature_mean_1h, temperature_last from features.machine_vitals_v1 order by 1, 2"
+    )
+    before = platform.conn.execute(rows).fetchall()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        assert export(platform.conn, batch_id, file).rows == 12
+    received = receive(
+        platform.conn, platform.settings, platform.definitions, path, dataset="fleet", file_name=path.name,
+        delivery=Delivery(repairs=batch_id, correction=True), channel="upload", by="test",
+    )  # fmt: skip
+    (landed,) = [step for step in flow.run(platform, batches=[received.batch_id]) if isinstance(step, Receipt)]
+    assert (landed.state, landed.received, landed.corrected, landed.repaired) == ("landed", 12, 12, 12)
+    assert quarantined(platform.conn, batch_id).open == 0
+    assert platform.conn.execute(rows).fetchall() != before
+    (undone,) = undo(platform.conn, received.batch_id, by="test").batches
+    assert (undone.restored, undone.reopened) == (12, 12)
+    list(flow.run(platform))
+    assert platform.conn.execute(rows).fetchall() == before
