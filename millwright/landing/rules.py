@@ -103,6 +103,11 @@ class Rules:
         hidden = frozenset(dataset.sensitive)
         self.several = SeriesRules(dataset.values, unit=unit, correction=delivery.correction, hidden=hidden)
 
+    @property
+    def long(self) -> bool:
+        """Whether each line has one reading."""
+        return self._names.layout is not None
+
     def mapped(self, names: Any) -> Mapped:
         """Columns by field; raises Refused for a header that cannot be mapped."""
         return self._names.columns(names)

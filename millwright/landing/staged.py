@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from millwright.definitions import Definitions
 from millwright.landing.ahead import ahead
 from millwright.landing.batches import ErrorKind
+from millwright.landing.by_key import by_key
 from millwright.landing.caps import capped, first_errors
 from millwright.landing.mapping import Delivery, dataset_of
 from millwright.landing.rows import Block, CellError, Refused, Rejected, Source
@@ -107,6 +108,8 @@ class Staged:
         self.preview = [capped(row, self._settings) for row in self.preview]
         self.facts, self.mapping = self._source.facts(), self._rules.facts(self._source.header)
         self._judge()
+        if self._rules.long:
+            self.lines = by_key(self.lines)
         self._kinds_read = dict(self._kinds)
 
     def forget_conflicts(self) -> None:

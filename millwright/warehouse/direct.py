@@ -3,8 +3,9 @@
 Belongs here: the proof, the copy, and what it touched. Does not: the comparison, the ledger.
 
 A series of a piece of a delivery meets nothing if no row of it lies in the piece's span of event times, if no two lines of the
-piece are of one instant, and if none of its earlier lines had to be compared (the first line of a key must stay the first). A row
-that another transaction commits after the proof ends the copy with UniqueViolation; landing again without this way is right then.
+piece are of one instant unless each has one reading of its own (fold.py), and if none of its earlier lines had to be compared
+(the first line of a key must stay the first). A row that another transaction commits after the proof ends the copy with
+UniqueViolation; landing again without this way is right then.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import psycopg
 import pyarrow as pa
 
+from millwright.warehouse import fold
 from millwright.warehouse.copy import copy_in
 from millwright.warehouse.relations import Relation, statement, table_of
 
@@ -38,17 +40,19 @@ class Direct:
         local = lines["local"].to_numpy()
         times = lines["event_timestamp"].cast(pa.int64()).to_numpy()
         series = self._ids[local]
-        order = np.lexsort((times, series))
+        order = np.lexsort((lines["position"].to_numpy(), times, series))
         series, times = series[order], times[order]
         starts = np.flatnonzero(np.diff(series, prepend=series[0] - 1))
         of_start = local[order[starts]]
-        again = (series[1:] == series[:-1]) & (times[1:] == times[:-1])
-        self._compared[local[order[1:][again]]] = True
+        keys = fold.starts(series, times)
+        if len(keys) < len(order):
+            clash = fold.clashing(lines["readings"].take(pa.array(order)), keys)
+            self._compared[local[order[clash]]] = True
         self._compared[of_start[self._meet(series[starts], times[starts], times[np.append(starts[1:], len(times)) - 1])]] = True
         compared = self._compared[local]
         direct = ~compared[order]
         if direct.any():
-            self._copy(lines.take(pa.array(order[direct])), series[direct])
+            self._copy(lines.take(pa.array(order[direct])), series[direct], times[direct])
             self._note(series[direct], times[direct])
         return lines.filter(pa.array(compared)) if compared.any() else lines.slice(0, 0)
 
@@ -73,8 +77,13 @@ class Direct:
         met = self._conn.execute(statement("meets", self._relation), spans | bounds)
         return np.array([row[0] - 1 for row in met], dtype=np.int64)
 
-    def _copy(self, lines: pa.Table, series: Ints) -> None:
+    def _copy(self, lines: pa.Table, series: Ints, times: Ints) -> None:
         table, values = table_of(self._relation)
+        self.rows += len(series)
+        sources = None
+        if len(keys := fold.starts(series, times)) < len(series):
+            readings, sources = fold.fold(lines["readings"], lines["position"].to_numpy(), keys, self._batch_id)
+            lines, series = lines.take(pa.array(keys)).set_column(3, "readings", readings), series[keys]
         rows = pa.table(
             {
                 "series_id": pa.array(series.astype(np.int32)),
@@ -84,7 +93,9 @@ class Direct:
                 "position": lines["position"],
             }
         )
-        self.rows += copy_in(self._conn, table, rows, jsonb=[values])
+        if sources is not None:
+            rows = rows.append_column("sources", sources)
+        copy_in(self._conn, table, rows, jsonb=[values, "sources"] if sources is not None else [values])
 
     def _note(self, series: Ints, times: Ints) -> None:
         days = times // _DAY
