@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -147,6 +148,17 @@ CASE = iter(range(1_000_000))
 def test_several_deliveries_come_to_what_line_after_line_gives(plant: Plant, deliveries: list, piece: int) -> None:
     """Also where a delivery is longer than a piece: lines go straight in, or are compared, piece by piece (warehouse/direct.py)."""
     machine = f"case-{next(CASE)}-"
+    with in_pieces(piece):
+        found = delivered(plant, machine, deliveries)
+    state, numbers = oracle(deliveries)
+    assert found == numbers
+    landed = plant.measurements().items()
+    assert {(int(name[-1]), int(at[17:19])): row for (name, _, at), row in landed if name.startswith(machine)} == state
+
+
+@contextmanager
+def in_pieces(piece: int) -> Iterator[None]:
+    """Deliveries come to the warehouse in pieces of so many lines."""
     whole = Spool.tables
 
     def pieces(spool: Spool) -> Iterator[pa.Table]:
@@ -155,11 +167,7 @@ def test_several_deliveries_come_to_what_line_after_line_gives(plant: Plant, del
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Spool, "tables", pieces)
-        found = delivered(plant, machine, deliveries)
-    state, numbers = oracle(deliveries)
-    assert found == numbers
-    landed = plant.measurements().items()
-    assert {(int(name[-1]), int(at[17:19])): row for (name, _, at), row in landed if name.startswith(machine)} == state
+        yield
 
 
 def delivered(plant: Plant, machine: str, deliveries: list) -> list[tuple[int, ...]]:

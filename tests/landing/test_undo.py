@@ -19,7 +19,7 @@ from millwright.warehouse import commit
 from millwright.warehouse.connect import connect
 from tests.budget import examples
 from tests.landing.conftest import HEADER, Plant, counts
-from tests.landing.test_comparison import CASE, COLUMNS, DELIVERIES, oracle
+from tests.landing.test_comparison import CASE, COLUMNS, DELIVERIES, in_pieces, oracle
 from tests.landing.test_exactly_once import until
 
 AT = "2026-03-01T00:00:00Z,m,press,"
@@ -195,10 +195,13 @@ def found(plant: Plant, machine: str, ids: Sequence[int]) -> tuple[Any, Any]:
 
 @pytest.mark.property
 @settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(DELIVERIES, st.data())
-def test_after_an_undo_the_warehouse_is_what_the_remaining_batches_give(plant: Plant, deliveries: list, data: Any) -> None:
+@given(DELIVERIES, st.integers(1, 10), st.data())
+def test_after_an_undo_the_warehouse_is_what_the_remaining_batches_give(
+    plant: Plant, deliveries: list, piece: int, data: Any
+) -> None:
     case = next(CASE)
-    ids = landed(plant, f"undo-{case}-", deliveries)
+    with in_pieces(piece):
+        ids = landed(plant, f"undo-{case}-", deliveries)
     chosen = data.draw(st.sampled_from(ids))
     before = plant.state()
     alone = True
