@@ -35,7 +35,12 @@ READINGS = {
 def dataset(readings: dict[str, Reading] | None = None, **change: Any) -> Dataset:
     """The dataset of these tests, changed."""
     return Dataset.model_validate(
-        {"dataset": "fleet", "entity": "machine", "columns": {"timestamp": "event_timestamp"}, "readings": readings or READINGS}
+        {
+            "dataset": "fleet",
+            "entity": "machine",
+            "columns": {"timestamp": "event_timestamp"},
+            "readings": READINGS if readings is None else readings,
+        }
         | change
     )
 

@@ -11,7 +11,7 @@ from millwright.definitions import Reading
 from millwright.landing.mapping import BadOptions, Delivery, check_options, name_problem
 from millwright.landing.rows import Refused
 from tests.landing.conftest import DEFINITIONS
-from tests.landing.rulebook import check, check_json, dataset, outcome
+from tests.landing.rulebook import CONSTANTS, check, check_json, dataset, outcome, rules
 
 LONG = {"reading": "name", "value": "value"}
 
@@ -125,3 +125,48 @@ def test_a_name_is_at_most_63_bytes_of_what_can_be_seen() -> None:
     assert [name_problem(name) is None for name in ("x" * 63, "Öl °C", "a/b c", "x" * 64, "µ" * 32, "", " ", " a", "a\n", "\ufeffa")] == [
         True, True, True, False, False, False, False, False, False, False,
     ]  # fmt: skip
+
+
+def test_the_receipt_says_what_names_and_cells_were_taken_to_mean() -> None:
+    told = dataset(timezone="UTC", ignore=["note"], missing=["-"], constants={"status": "new"}, units={"temperature": "degF"})
+    opened = rules(
+        told, columns={"ts": "event_timestamp"}, timezone="Europe/Berlin", timestamps={"ambiguous": "latest"}, missing=["?"],
+        numbers={"decimal": ","}, units={"pressure": "kPa"},
+    )  # fmt: skip
+    facts = opened.facts(["ts", "temperature", "note", "odd"])
+    opened.close()
+    assert facts == {
+        "timezone": "Europe/Berlin",
+        "timestamps": {"format": "iso", "ambiguous": "latest", "nonexistent": "error"},
+        "numbers": {"decimal": ",", "thousands": ""},
+        "units": {"temperature": "degF", "pressure": "kPa"},
+        "missing": ["-", "?"],
+        "layout": None,
+        "columns": {"ts": "event_timestamp", "temperature": "temperature", "odd": "odd"},
+        "constants": {"status": "new"} | CONSTANTS,
+        "ignored": ["note"],
+    }
+
+
+@pytest.mark.parametrize("target", ["events", "feature_set"])
+def test_the_rules_are_those_of_every_target(target: str) -> None:
+    values = {"events": "attributes", "feature_set": "features"}[target]
+    told = dataset(
+        {},
+        target=target,
+        **{values: {"wear": Reading(max=1, unit="mm"), "grade": Reading(type="string", allowed=["A"])}},
+    )
+    constants = {"machine_id": "m"} | ({"kind": "failure"} if target == "events" else {})
+    typed = check({"wear": ["0.5", "2"], "grade": ["A", "B"]}, told, constants=constants, units={"wear": "mm"})
+    assert outcome(typed, 2) == [{"wear": 0.5, "grade": "A"}, ["wear:out_of_range", "grade:not_allowed"]]
+
+
+def test_epochs_of_messages_may_be_json_numbers_or_text() -> None:
+    messages = [
+        {"timestamp": 1772366400.25, "plain": 1},
+        {"timestamp": "1772366400", "plain": 1},
+        {"timestamp": True, "plain": 1},
+    ]
+    typed = check_json(messages, dataset(timestamps={"format": "epoch_s"}))
+    assert outcome(typed, 3) == [{"plain": 1}, {"plain": 1}, ["timestamp:wrong_type"]]
+    assert typed.event_timestamp[0].as_py().isoformat() == "2026-03-01T12:00:00.250000+00:00"

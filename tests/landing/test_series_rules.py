@@ -123,7 +123,12 @@ def test_a_series_of_which_nothing_lands_is_not_made(watching: Any) -> None:
 
 def test_the_rules_hold_in_corrections_long_files_and_in_messages_that_hide_cells(watching: Any) -> None:
     plant = watching(layout={"reading": "name", "value": "v"}, sensitive=["hours", "level"])
-    lines = [f"{at(1)},m,press,hours,7654321", f"{at(2)},m,press,hours,66", f"{at(1)},m,press,level,1", f"{at(2)},m,press,level,99"]
+    lines = [
+        f"{at(1)},m,press,hours,7654321",
+        f"{at(2)},m,press,hours,66",
+        f"{at(1)},m,press,level,1",
+        f"{at(2)},m,press,level,99",
+    ]
     receipt = plant.land(HEADER + "name,v\n" + "\n".join(lines))
     assert counts(receipt) == (4, 3, 0, 0, 1)
     assert "7654321" not in receipt.model_dump_json() and "+98" not in receipt.model_dump_json()
