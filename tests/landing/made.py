@@ -9,6 +9,7 @@ import io
 import random
 import zipfile
 import zlib
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,15 +32,17 @@ def many_columns() -> bytes:
     return (f"{_HEADER}{names}\n" + row.format(0, values) + row.format(1, values.removesuffix(",4996"))).encode()
 
 
+@cache
 def gzip_bomb() -> bytes:
     """A hundred megabytes of one row in a hundred kilobytes."""
     row = b"2026-03-01T00:00:00Z,m1,press,1\n"
-    packer = zlib.compressobj(9, wbits=31)
+    packer = zlib.compressobj(wbits=31)
     parts = [packer.compress(f"{_HEADER}temperature\n".encode())]
     parts += [packer.compress(row * 32_768) for _ in range(100)]
     return b"".join([*parts, packer.flush()])
 
 
+@cache
 def zstd_bomb() -> bytes:
     """A hundred megabytes of one row in ten kilobytes."""
     row = b"2026-03-01T00:00:00Z,m1,press,1\n"
@@ -70,6 +73,7 @@ def parquet() -> bytes:
     return out.getvalue()
 
 
+@cache
 def noise() -> bytes:
     """Bytes without any order."""
     return random.Random(4).randbytes(5_000)
