@@ -25,7 +25,7 @@ from millwright.landing.limits import Limits
 from millwright.landing.records import Ints, Records
 from millwright.landing.rows import Refused
 
-_BOM = b"\xef\xbb\xbf"
+_BOM, _LF = b"\xef\xbb\xbf", 10
 _READ = sql.SQL(
     "select * from read_csv({path}, header=false, auto_detect=false, columns={{{columns}}}, delim={delimiter},"
     " quote={quote}, escape={quote}, comment='', new_line='\\n', force_not_null=[{names}], nullstr='',"
@@ -98,7 +98,12 @@ class Splitter:
         )
         for table in ("reject_errors", "reject_scans"):
             reader.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(table)).as_string(None))
-        text = reader.sql(query.as_string(None)).to_arrow_table()
+        try:
+            text = reader.sql(query.as_string(None)).to_arrow_table()
+        except duckdb.InvalidInputException as error:
+            raise Refused(
+                f"The file cannot be split into cells ({str(error).splitlines()[0]}). Nothing was loaded; report the file."
+            ) from error
         ragged: dict[int, int] = {}
         for at, column, kind, told in reader.execute(
             "select line_byte_position - 1, max(column_idx), any_value(error_type), any_value(error_message)"
@@ -118,8 +123,9 @@ def _write_clean(path: Path, data: bytes, records: Records) -> Ints:
     """
     first = int(records.starts[0])
     mark = _BOM if data.startswith(_BOM, first) else b""
-    lengths = records.nexts - records.starts
-    if (lengths == records.ends - records.starts + 1).all() and lengths.sum() == records.nexts[-1] - records.starts[0]:
+    lengths, ended = records.nexts - records.starts, data[int(records.nexts[-1]) - 1] == _LF
+    alone = bool((lengths == records.ends - records.starts + 1).all())
+    if ended and alone and lengths.sum() == records.nexts[-1] - records.starts[0]:
         with path.open("wb") as file:
             file.write(mark)
             file.write(memoryview(data)[first : int(records.nexts[-1])])
@@ -128,8 +134,7 @@ def _write_clean(path: Path, data: bytes, records: Records) -> Ints:
     edges[records.starts] += 1
     edges[records.ends] -= 1
     kept = np.cumsum(edges[:-1], dtype=np.int8).astype(np.bool_)
-    ends = records.nexts[np.frombuffer(data, dtype=np.uint8)[records.nexts - 1] == 10] - 1
-    kept[ends] = True
-    path.write_bytes(mark + np.frombuffer(data, dtype=np.uint8)[kept].tobytes() + b"\n")
+    kept[(records.nexts if ended else records.nexts[:-1]) - 1] = True
+    path.write_bytes(mark + np.frombuffer(data, dtype=np.uint8)[kept].tobytes() + (b"" if ended else b"\n"))
     lengths = records.ends - records.starts + 1
     return np.asarray(np.cumsum(lengths) - lengths + len(mark))

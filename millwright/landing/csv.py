@@ -83,6 +83,11 @@ class CsvFile:
         """The character between cells."""
         return self._top.dialect.delimiter
 
+    @property
+    def header_lines(self) -> int:
+        """Lines above the first row: what was skipped, the header, the units."""
+        return self._top.line
+
     def facts(self) -> dict[str, Any]:
         """Encoding and dialect as they were read; of what was left out, how many lines."""
         told: dict[str, Any] = {"encoding": self._encoding.name, **self._top.dialect.facts(), "columns": list(self.header)}

@@ -17,7 +17,7 @@ from millwright.landing.limits import Limits
 from millwright.landing.rows import Refused
 
 LONGEST_NAME = 63
-_OWN = "Rename it in the file, or leave the header out and give the names of all columns: {skip}--header a,b,c."
+_OWN = "Rename it in the file, or give the names of all columns: {skip}--header a,b,c{row}."
 _NO_UNIT = ("", "-", "--", "n/a", "none")
 
 
@@ -32,7 +32,8 @@ def trailing(cells: Sequence[str], below: Sequence[Sequence[str]]) -> int:
 
 def names(cells: Sequence[str], limits: Limits, *, line: int | None) -> list[str]:
     """The columns' names, stripped. `line`: where the header stands, None when it was declared. Raises Refused."""
-    mend = _OWN.format(skip=f"--skip-lines {line} " if line else "")
+    skip = f"--skip-lines {line} " if line else ""
+    mend = _OWN.format(skip=skip, row=f" (without --skip-lines {line} if line {line} is no header but a row)" if line else "")
     if len(cells) > limits.columns:
         raise Refused(
             f"The header has {len(cells):,} columns, and {limits.columns:,} are read (setting max_columns). Nothing was loaded; "
