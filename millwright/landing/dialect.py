@@ -73,8 +73,8 @@ class Dialect:
 
     @cached_property
     def _unclear(self) -> re.Pattern[bytes]:
-        known = re.escape((self.delimiter + self.quote).encode())
-        return re.compile(rb"\\(?:\\|" + rb"[" + known + rb"\r\n])" if self.delimiter.isascii() else rb"\\(?:\\|" + known + rb")")
+        known = [re.escape(mark.encode()) for mark in ("\\", self.delimiter, self.quote, "\r", "\n") if mark]
+        return re.compile(rb"\\(?:" + b"|".join(known) + b")")
 
     def unclear(self, record: bytes) -> bool:
         """A backslash stands before something that it does not escape everywhere."""

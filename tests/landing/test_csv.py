@@ -203,7 +203,8 @@ def test_the_quarantine_is_exported_with_lines_reasons_and_cells(plant: Plant) -
         "line,columns,codes,messages,timestamp,machine_id,sensor_type,status,temperature",
         f"2,temperature,not_a_number,'x' is not a number,{AT.format(0)},m,press,\"a,b\",x",
         f'3,,too_few_cells,"the line has 3 cells, the header has 5",{AT.format(1)},m,press',
-        f'4,,quotes,"a quote stands inside a cell, or a quoted cell is not closed: double quotes inside quotes","{AT.format(2)},m,press,""c,1"',
+        '4,,quotes,"a quote stands inside a cell, or a quoted cell is not closed: double quotes inside quotes (if quotes are text in this file, say so: --quote '
+        ')","{AT.format(2)},m,press,""c,1"',
     ]
     assert [row.position for row in quarantined(plant.conn, done.batch_id or 0, 2).rows] == [2, 3]
 
