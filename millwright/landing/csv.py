@@ -40,7 +40,7 @@ _HEAD = 256 * 1024
 _LOOKED_AT = 100
 _MESSAGES = {
     "quotes": "a quote stands inside a cell, or a quoted cell is not closed: double quotes inside quotes"
-    " (if quotes are text in this file, say so: --quote '')",
+    " (if quotes are text in this file, say so: --quote none)",
     "escape": "a backslash stands before a letter, and it is not certain what that means: double the backslash",
     "line_ends": "a carriage return stands in the line, and others end with a newline: quote the cell, or mend the line end",
     "encoding": "the line is not {encoding}: save the file as UTF-8, or name its encoding with --encoding",

@@ -11,7 +11,6 @@ from millwright.definitions.load import load
 from millwright.landing.batches import receipt
 from millwright.landing.load import dry_run, land
 from millwright.landing.mapping import Delivery
-from millwright.landing.quarantine import export, quarantined
 from millwright.landing.receive import UnknownDataset, receive
 from millwright.warehouse import ledger
 from tests.landing.conftest import HEADER, Plant, counts
@@ -191,22 +190,6 @@ def test_a_dry_run_tells_the_same_and_keeps_nothing(plant: Plant, tmp_path: Path
     (tmp_path / "f.csv").write_bytes(b"")
     refused = dry_run(plant.conn, plant.settings, plant.definitions, tmp_path / "f.csv", dataset="fleet", delivery=Delivery())
     assert refused.state == "refused"
-
-
-def test_the_quarantine_is_exported_with_lines_reasons_and_cells(plant: Plant) -> None:
-    done = plant.land(
-        f'{HEADER}status,temperature\n{AT.format(0)},m,press,"a,b",x\n{AT.format(1)},m,press\n{AT.format(2)},m,press,"c,1\n'
-    )
-    out = io.StringIO()
-    assert export(plant.conn, done.batch_id or 0, out).rows == 3
-    assert out.getvalue().splitlines() == [
-        "line,columns,codes,messages,timestamp,machine_id,sensor_type,status,temperature",
-        f"2,temperature,not_a_number,'x' is not a number,{AT.format(0)},m,press,\"a,b\",x",
-        f'3,,too_few_cells,"the line has 3 cells, the header has 5",{AT.format(1)},m,press',
-        '4,,quotes,"a quote stands inside a cell, or a quoted cell is not closed: double quotes inside quotes (if quotes are text in this file, say so: --quote '
-        ')","{AT.format(2)},m,press,""c,1"',
-    ]
-    assert [row.position for row in quarantined(plant.conn, done.batch_id or 0, 2).rows] == [2, 3]
 
 
 def test_a_lost_or_changed_file_of_the_landing_zone_fails_and_is_tried_again(plant: Plant) -> None:
