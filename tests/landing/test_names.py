@@ -59,6 +59,12 @@ def test_a_column_beside_a_long_layout_is_not_guessed_at() -> None:
         check({"name": ["plain"], "wert": ["1"]}, dataset(layout=LONG))
 
 
+def test_a_long_file_whose_two_columns_are_swapped_is_refused() -> None:
+    values = [str(n) for n in range(10_001)]
+    with pytest.raises(Refused, match="more than 10,000 readings.*--long reading=value"):
+        check({"name": ["plain"] * len(values), "value": values}, dataset(layout={"reading": "value", "value": "name"}))
+
+
 def test_names_that_no_reading_may_have_are_errors_of_their_lines() -> None:
     names = ["a\x07b", "x" * 64, "machine_id", "event_timestamp", "a\u200bb", 'x"; drop table', "µ" * 31]
     typed = check({"name": names, "value": ["1"] * 7}, dataset(layout=LONG))
