@@ -31,7 +31,7 @@ from millwright.landing.records import Flags, Records, begins, split
 from millwright.landing.rows import Block, CellError, Cells, Positions, Refused, Rejected
 from millwright.landing.structure import second_table
 from millwright.landing.top import Top, check_nul, read_top
-from millwright.landing.unpack import Opened, check_digest, open_plain, verify
+from millwright.landing.unpack import Opened, check_digest, open_plain
 
 _BLOCK = 16 * 1024 * 1024
 _RARE_BLOCK = 2 * 1024 * 1024
@@ -67,11 +67,7 @@ class CsvFile:
     ) -> None:
         self._path, self._sha256 = path, sha256
         self._form, self._limits = format or Format(), limits or Limits()
-        try:
-            self._open()
-        except Refused:
-            verify(path, sha256)
-            raise
+        self._open()
         self.header: Sequence[str] = self._top.header
         self.units: Mapping[str, str] = self._top.units
         self._parts: list[tuple[int, int, int, int]] = []  # offset, length, first line, last line
@@ -109,16 +105,12 @@ class CsvFile:
 
     def blocks(self) -> Iterator[Block]:
         """The data lines in order. Raises Refused, naming the line, and Unavailable when the bytes are not the ones received."""
-        try:
-            with tempfile.TemporaryDirectory(prefix="millwright-") as folder:
-                splitter = Splitter(self._top.dialect, self._top.width, self._limits, Path(folder))
-                try:
-                    yield from self._blocks(splitter)
-                finally:
-                    splitter.close()
-        except Refused:
-            verify(self._path, self._sha256)
-            raise
+        with tempfile.TemporaryDirectory(prefix="millwright-") as folder:
+            splitter = Splitter(self._top.dialect, self._top.width, self._limits, Path(folder))
+            try:
+                yield from self._blocks(splitter)
+            finally:
+                splitter.close()
 
     def originals(self, positions: Positions) -> list[bytes]:
         """The bytes of these lines as they came, without their line ends."""

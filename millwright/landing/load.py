@@ -28,6 +28,7 @@ from millwright.landing.receive import zone_path
 from millwright.landing.repair import RepairFile, opened
 from millwright.landing.rows import Refused, Source, Unavailable
 from millwright.landing.staged import Staged
+from millwright.landing.unpack import verify
 from millwright.settings import NotConfigured, Settings
 from millwright.warehouse import commit, ledger, merge
 from millwright.warehouse.relations import Relation
@@ -207,8 +208,13 @@ def _source(
     conn: psycopg.Connection[Any], settings: Settings, dataset: Dataset, delivery: Delivery, batch: ledger.Batch
 ) -> Iterator[Source]:
     if batch.sha256 is not None:
-        with opened(conn, settings, dataset, delivery, zone_path(settings, batch.sha256), sha256=batch.sha256) as file:
-            yield file
+        path = zone_path(settings, batch.sha256)
+        try:
+            with opened(conn, settings, dataset, delivery, path, sha256=batch.sha256) as file:
+                yield file
+        except Refused:
+            verify(path, batch.sha256)  # what is wrong may have come after it was received: then the sender cannot mend it
+            raise
         return
     assert batch.topic is not None and batch.topic_id is not None and batch.partition is not None
     assert batch.first_offset is not None and batch.end_offset is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -206,6 +208,26 @@ def test_a_lost_or_changed_file_of_the_landing_zone_fails_and_is_tried_again(pla
     assert [batch.attempts for batch in ledger.waiting(plant.conn, 10)] == [2]
     kept.write_text(text)
     assert counts(land(plant.conn, plant.settings, plant.definitions, received.batch_id)) == (1, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, lambda data: data.decode().encode("utf-16")], ids=["plain", "gzip", "utf-16"]
+)
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.9])
+def test_a_file_cut_off_after_planning_fails_and_is_not_refused(
+    plant: Plant, pack: Callable[[bytes], bytes], kept: float
+) -> None:
+    """What is wrong with it came after it was received, so it is not the sender who must mend it."""
+    data = pack((f"{HEADER}temperature\n" + "".join(f"{AT.format(i)},m,press,{i}\n" for i in range(9))).encode())
+    received = plant.receive(data)
+    path = plant.settings.zone / received.sha256[:2] / received.sha256
+    path.write_bytes(data[: int(len(data) * kept)])
+    before = plant.state()
+    failed = plant.again(received.batch_id)
+    assert (failed.state, plant.state()) == ("failed", before)
+    assert "SHA-256 differs" in (failed.error or "")
+    path.write_bytes(data)
+    assert counts(plant.again(received.batch_id)) == (9, 9, 0, 0, 0)
 
 
 def test_real_data_lands_but_for_the_hour_that_is_in_it_twice(plant: Plant) -> None:
