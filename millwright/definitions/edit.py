@@ -5,6 +5,7 @@ Belongs here: YAML text and its places. Does not: what is written (landing/), ap
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
@@ -14,12 +15,15 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from millwright.definitions.load import load
 from millwright.definitions.models import Definitions
 
 PROPOSED = "proposed"
 """Folder of the feature repository whose files are no definitions until they are moved out of it."""
+_PLAIN = re.compile(r"\w[\w ./%°-]*")
+"""Text that needs no quotes of ours: ruamel gives them to numbers and words of YAML, but not to all that begins with a mark."""
 _FOLDERS = ("entities", "datasets", "topics", "feature_views")
 
 
@@ -77,9 +81,9 @@ def add(text: str, additions: Mapping[str, Any]) -> str:
     for field, value in additions.items():
         there = tree.get(field)
         if isinstance(value, Mapping) and isinstance(there, CommentedMap):
-            there.update(value)
+            there.update(flow(value))
         elif isinstance(value, list) and isinstance(there, CommentedSeq):
-            there.extend(value)
+            there.extend(flow(value))
         else:
             tree[field] = flow(value)
     return _dumped(yaml, tree)
@@ -102,13 +106,15 @@ def definition(content: Mapping[str, Any], comments: Sequence[str], *, blocks: S
 def flow(value: Any) -> Any:
     """A value that is written on one line."""
     if isinstance(value, Mapping):
-        mapping = CommentedMap({name: flow(item) for name, item in value.items()})
+        mapping = CommentedMap({flow(name): flow(item) for name, item in value.items()})
         mapping.fa.set_flow_style()
         return mapping
     if isinstance(value, list):
         sequence = CommentedSeq([flow(item) for item in value])
         sequence.fa.set_flow_style()
         return sequence
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        return DoubleQuotedScalarString(value)
     return value
 
 
