@@ -55,7 +55,9 @@ def app_url(postgres_server: Postgres, migrated: str) -> Iterator[str]:
     name = f"landing_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres_server.url(), autocommit=True) as conn:
         conn.execute(
-            sql.SQL("create database {} template {} owner {}").format(*map(sql.Identifier, (name, migrated, bootstrap.OWNER)))
+            sql.SQL("create database {} template {} strategy file_copy owner {}").format(
+                *map(sql.Identifier, (name, migrated, bootstrap.OWNER))
+            )
         )
         yield servers.as_role(postgres_server.url(name), bootstrap.APP)
         conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
