@@ -1,4 +1,4 @@
-"""Commands on definitions and features: apply, features, activate, deprecate, retire, online. Does not: what they do."""
+"""Commands on definitions and features: apply, schemas, features, activate, deprecate, retire, online. Does not: what they do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from millwright.commands.output import command, rows
 from millwright.settings import Settings
 
 if TYPE_CHECKING:
+    from millwright.definitions.schemas import SchemaFiles
     from millwright.online.read import OnlineAnswer
     from millwright.registry import ApplyReport, CatalogReport, StatusReport
 
@@ -35,6 +36,14 @@ def apply(plan: bool) -> ApplyReport:
     from millwright.registry import apply as run
 
     return run(Settings(), plan=plan)
+
+
+@command(text=lambda written: "\n".join(["Written:", *written.files]))
+def schemas() -> SchemaFiles:
+    """Write JSON Schemas of the definition files into feature_repo/schemas, for editors."""
+    from millwright.definitions.schemas import write_schemas
+
+    return write_schemas(Settings().feature_repo)
 
 
 class _Line(BaseModel):

@@ -21,7 +21,7 @@ from millwright.definitions.base import Definition
 from millwright.definitions.datasets import Dataset
 from millwright.definitions.models import RESERVED, Definitions, Entity, FeatureView, Topic
 
-_FOLDERS: dict[str, tuple[type[Definition], str]] = {
+KINDS: dict[str, tuple[type[Definition], str]] = {
     "entities": (Entity, "entity"),
     "datasets": (Dataset, "dataset"),
     "topics": (Topic, "topic"),
@@ -68,8 +68,8 @@ class _File:
 def load(repo: Path) -> Definitions:
     """Read all definition files below `repo`. Raises DefinitionErrors with every mistake found."""
     errors: list[DefinitionError] = []
-    found: dict[str, dict[str, _File]] = {folder: {} for folder in _FOLDERS}
-    for folder, (kind, label) in _FOLDERS.items():
+    found: dict[str, dict[str, _File]] = {folder: {} for folder in KINDS}
+    for folder, (kind, label) in KINDS.items():
         for path in sorted((repo / folder).glob("*.y*ml")):
             file = _read(path, repo, kind, errors)
             if file is None:
