@@ -26,6 +26,8 @@ class Casts:
 
     def __call__(self, text: pa.Array, where: Mask, to: str) -> pa.Array:
         """The rows of `where` as `double`, `int64`, or microseconds of a `local` time or an `instant`; null where impossible."""
+        if not where.any():
+            return pa.nulls(len(text), pa.float64() if to == "double" else pa.int64())
         self._caster.register("cells", pa.table({"c": only(text, where)}))
         try:
             return self._caster.sql(_CASTS[to]).to_arrow_table().column(0).combine_chunks()

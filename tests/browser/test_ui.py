@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from tests.dagster.conftest import HEADER, rows
 from tests.dagster.up import Up, until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.kafka, pytest.mark.browser]
+pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.kafka, pytest.mark.browser]
 VIEW = "machine_vitals_v1"
 DAY = datetime(2026, 4, 1, 12, tzinfo=UTC)
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -13,7 +13,7 @@ import pytest
 from tests.dagster.conftest import HEADER, rows
 from tests.dagster.up import TERMINATE, Up, until
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.kafka]
+pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.kafka]
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VIEW = "machine_vitals_v1"
 

@@ -73,7 +73,7 @@ class Reader:
 
 
 @pytest.mark.kafka
-@pytest.mark.xdist_group("stack")
+@pytest.mark.xdist_group("docs")
 @pytest.mark.timeout(600)
 def test_the_pages_commands_work_in_order(tmp_path: Path):
     tmp_path.chmod(0o755)
