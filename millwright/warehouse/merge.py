@@ -109,9 +109,10 @@ def _number(conn: psycopg.Connection[Any], relation: Relation, series: pa.Table)
     _copy(conn, "local_series", series)
     conn.execute("analyze local_series")
     conn.execute(statement("upsert_series", relation))
-    conn.execute(statement("number_series", relation))
-    ids = conn.execute("select series_id from local_series order by local").fetchall()
-    return np.array(ids, dtype=np.int64).reshape(-1)
+    numbered = np.array(conn.execute(statement("number_series", relation)).fetchall(), dtype=np.int64).reshape(-1, 2)
+    ids = np.zeros(int(numbered[:, 0].max(initial=-1)) + 1, dtype=np.int64)  # a series of set aside lines alone has no number
+    ids[numbered[:, 0]] = numbered[:, 1]
+    return ids
 
 
 def _stage(conn: psycopg.Connection[Any], lines: pa.Table) -> int:

@@ -59,6 +59,16 @@ def test_a_value_that_occurs_twice_is_an_error_that_names_the_first_line(watchin
     assert (kind.count, kind.first_position) == (3, 4) and "line 2" in kind.message
 
 
+def test_a_series_of_which_no_line_is_left_is_no_series_and_the_others_keep_their_rows(watching: Any) -> None:
+    plant = watching()
+    receipt = plant.land(f"{HEADER}serial\n{at(0)},a,press,A\n{at(0)},b,press,A\n{at(0)},c,press,C\n{at(0)},d,press,D\n")
+    assert counts(receipt) == (4, 3, 0, 0, 1)
+    assert {machine: row for (machine, _, _), row in plant.measurements().items()} == {
+        "a": {"serial": "A"}, "c": {"serial": "C"}, "d": {"serial": "D"},
+    }  # fmt: skip
+    assert plant.rows("select keys[1] from warehouse.series order by 1") == [("a",), ("c",), ("d",)]
+
+
 def test_a_counter_is_judged_in_the_order_of_time_within_a_series(watching: Any) -> None:
     plant = watching()
     lines = [
