@@ -51,7 +51,7 @@ class Layouts:
         """The readings of every row; raises Refused for a long file with more names than readings can have."""
         read = self._wide(block, mapped, found)
         if self._names.layout is not None:
-            self._long(block, found, read)
+            self._long(block, mapped, found, read)
         return read
 
     def _wide(self, block: Block, mapped: Mapped, found: Errors) -> Readings:
@@ -69,7 +69,7 @@ class Layouts:
                 found.add(np.ones(block.rows, dtype=np.bool_), name, "required", "is missing")
         return read
 
-    def _long(self, block: Block, found: Errors, read: Readings) -> None:
+    def _long(self, block: Block, mapped: Mapped, found: Errors, read: Readings) -> None:
         """One reading a line: its name in one column, its value in another. Errors of a value are told of its reading's name."""
         assert self._names.layout is not None
         empty = Cells(pa.repeat(pa.scalar(""), block.rows))
@@ -101,6 +101,9 @@ class Layouts:
                 hidden = frozenset([name]) if name_field in self._dataset.sensitive else frozenset()
                 cells = Cells(values.text.take(pa.array(at)), None if values.kinds is None else values.kinds[at])
                 value = self._read(cells, name, name_field, found.part(at, hidden))
+                twice = _has(block, mapped, name_field)[at] & mask(pc.not_equal(cells.text, ""))
+                told = f"is given by the line and by {mapped.name_of(name_field)} beside it"
+                found.part(at).add(twice, name, "given_twice", told)
                 if self._several.watches(name_field):
                     read.watched.append(Watched(name_field, name, value, at))
                 piece = member(name_field, value)
@@ -117,6 +120,14 @@ class Layouts:
         if (reading := self._dataset.values.get(name)) is not None:
             return self._values.read(cells, column, name, reading, found)
         return self._values.unknown(cells, column, found)
+
+
+def _has(block: Block, mapped: Mapped, name: str) -> Mask:
+    """Rows in which a column or a constant gives the field."""
+    given = np.full(block.rows, bool(mapped.constants.get(name)))
+    for column in mapped.columns.get(name, []):
+        given |= mask(pc.not_equal(block.columns[column].text, ""))
+    return given
 
 
 def cells_of(block: Block, mapped: Mapped, name: str, found: Errors) -> Cells:

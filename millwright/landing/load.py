@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -33,6 +33,7 @@ from millwright.settings import NotConfigured, Settings
 from millwright.warehouse import commit, ledger, merge
 from millwright.warehouse.relations import Relation
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _DELIVERED_TWICE = "batches_landed_once"
 _ATTEMPTS = 3
@@ -121,20 +122,7 @@ def dry_run(
     try:
         with opened(conn, settings, definition, delivery, path) as source, work.staged(source) as staged:
             work.months(staged)
-            with conn.transaction(force_rollback=True):
-                number = ledger.plan_file(
-                    conn,
-                    source="upload",
-                    dataset=dataset,
-                    file_name=path.name,
-                    sha256="0" * 64,
-                    file_bytes=0,
-                    options={},
-                    settings_hash="",
-                    by="dry run",
-                )
-                result = work.merge(staged, number)
-                result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
+            result = _attempted(lambda direct: _rolled_back(work, staged, path.name, direct=direct))
     except Refused as error:
         found = error.found if isinstance(error, TooManyBad) else {}
         proposal = None
@@ -157,14 +145,38 @@ def _land(
     work = _Work(conn, settings, definitions, batch.dataset, delivery)
     with _source(conn, settings, dataset, delivery, batch) as source, work.staged(source) as staged:
         work.months(staged)
-        attempt = 1
-        while True:
-            try:
-                return _commit(work, batch, staged, fingerprint, run_id, direct=attempt == 1)
-            except (errors.UniqueViolation, errors.DeadlockDetected) as error:
-                if attempt == _ATTEMPTS or error.diag.constraint_name == _DELIVERED_TWICE:
-                    raise
-                attempt += 1
+        return _attempted(lambda direct: _commit(work, batch, staged, fingerprint, run_id, direct=direct))
+
+
+def _attempted(transaction: Callable[[bool], T]) -> T:
+    """The result of a transaction, done again (and not the direct way) where another landing wrote the same keys."""
+    attempt = 1
+    while True:
+        try:
+            return transaction(attempt == 1)
+        except (errors.UniqueViolation, errors.DeadlockDetected) as error:
+            if attempt == _ATTEMPTS or error.diag.constraint_name == _DELIVERED_TWICE:
+                raise
+            attempt += 1
+
+
+def _rolled_back(work: _Work, staged: Staged, file_name: str, *, direct: bool) -> dict[str, Any]:
+    """What a receipt would say; of what it does only the partitions of months stay."""
+    with work.conn.transaction(force_rollback=True):
+        number = ledger.plan_file(
+            work.conn,
+            source="upload",
+            dataset=work.dataset,
+            file_name=file_name,
+            sha256="0" * 64,
+            file_bytes=0,
+            options={},
+            settings_hash="",
+            by="dry run",
+        )
+        result = work.merge(staged, number, direct=direct)
+    result["duplicates_of"] = [d for d in result["duplicates_of"] if d.batch_id != number]
+    return result
 
 
 def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, run_id: str | None, *, direct: bool) -> Receipt:

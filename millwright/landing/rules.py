@@ -140,10 +140,13 @@ class Rules:
                 certain &= ~found.in_column(mapped.name_of(name))
             placed = pc.if_else(pa.array(certain), moment, None)
             for watched in read.watched:
-                at = np.arange(block.rows) if watched.at is None else watched.at
+                at, value = watched.at, watched.value
+                if at is None:
+                    at = np.flatnonzero(kept)
+                    value = value.take(pa.array(at))
                 series = [keys[name].take(pa.array(at)) for name in names]
                 where = block.positions[at], series, placed.take(pa.array(at))
-                self.several.add(watched.name, watched.column, *where, watched.value, landing[at])
+                self.several.add(watched.name, watched.column, *where, value, landing[at])
         return Typed(
             good,
             moment.take(good),

@@ -49,8 +49,9 @@ _COUNTER = (
     + _LANDING
     + " insert into failed select position, {number}, 'counter_fell', value || ' is less than ' || high.value, high.position"
     " from (select position, value, max({{'value': value, 'position': position}}) filter (where good) over"
-    " (partition by series order by moment rows between unbounded preceding and 1 preceding) as high from landing)"
-    " where value < high.value"
+    " (partition by series order by moment rows between unbounded preceding and 1 preceding) as high from landing) as judged"
+    " where value < high.value and not exists"
+    " (select 1 from failed f where f.position = judged.position and f.number = {number} and f.code = 'counter_fell')"
 )
 _STEPS = (
     _NOW + _LANDING + ", steps as (select position, lag(position) over before as earlier,"
@@ -124,12 +125,19 @@ class SeriesRules:
         for name, reading in self._readings:
             if reading.unique:
                 self._db.execute(self._query(_UNIQUE, name))
-        for name, reading in self._readings:
-            if reading.counter:
-                self._db.execute(self._query(_COUNTER, name))
+        self._judge_counters(self._db)
         return [
             warned for name, reading in self._readings if reading.max_step is not None for warned in self._steps(name, reading)
         ]
+
+    def _judge_counters(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Until nothing more falls: where a line is set aside, another line of its key and time may be the one to land."""
+        counters = [name for name, reading in self._readings if reading.counter]
+        before = -1
+        while counters and (found := _failures(db)) != before:
+            before = found
+            for name in counters:
+                db.execute(self._query(_COUNTER, name))
 
     def failed(self, positions: pa.Array | None = None) -> Iterator[list[tuple[int, list[CellError]]]]:
         """Lines that break a rule with their errors, by position, some thousand at a time; of these positions, or all."""
@@ -182,3 +190,9 @@ class SeriesRules:
             than = "is less than the value" if name in self._hidden else error["value"]
             message = f"{than} of {where}, which is earlier, and the counter must not fall"
         return {"column": self._columns[name], "code": error["code"], "message": message}
+
+
+def _failures(db: duckdb.DuckDBPyConnection) -> int:
+    row = db.execute("select count(*) from failed").fetchone()
+    assert row is not None
+    return int(row[0])

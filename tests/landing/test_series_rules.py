@@ -194,17 +194,49 @@ def _line_after_line(lines: list[Any], correction: bool) -> dict[int, list[str]]
         if hours is not None:
             series[machine][minute].append(n)
     still = [fine and n not in unique for n, fine in enumerate(good)]
+    while True:
+        before = len(failed)
+        for moments in series.values():
+            high = -1
+            for minute in sorted(moments):
+                n = sorted(moments[minute], key=lambda n: (not still[n], -n if correction else n))[0]
+                if lines[n][2] < high:
+                    failed[n] = ["counter_fell"]
+                    still[n] = False
+                elif still[n]:
+                    high = lines[n][2]
+        if len(failed) == before:  # a line that took the place of one that fell may fall itself
+            break
     for moments in series.values():
-        high = -1
-        for minute in sorted(moments):
-            n = sorted(moments[minute], key=lambda n: (not still[n], -n if correction else n))[0]
-            if lines[n][2] < high:
-                failed[n].append("counter_fell")
-            elif still[n]:
-                high = lines[n][2]
+        land = [next((n for n in sorted(moments[minute], reverse=correction) if still[n]), None) for minute in sorted(moments)]
+        kept = [lines[n][2] for n in land if n is not None]
+        assert kept == sorted(kept)
     for n in unique:
         failed[n].append("unique")
     return dict(failed)
+
+
+def test_a_line_that_takes_the_place_of_a_fallen_one_is_judged_too(watching: Any) -> None:
+    plant = watching()
+    lines = [f"{at(0)},m,press,10", f"{at(1)},m,press,5", f"{at(1)},m,press,7", f"{at(1)},m,press,12", f"{at(2)},m,press,11"]
+    receipt = plant.land(HEADER + "hours\n" + "\n".join(lines) + "\n")
+    assert counts(receipt) == (5, 2, 0, 0, 3)
+    assert [row["hours"] for _, row in sorted(plant.measurements().items())] == [10, 12]
+
+
+def test_ignored_lines_of_a_long_file_are_not_judged(watching: Any) -> None:
+    plant = watching(layout={"reading": "name", "value": "value"}, ignore=["noise"])
+    lines = [f"{at(0)},m,press,plain,1,10", f"{at(1)},m,press,noise,1,5", f"{at(2)},m,press,plain,2,11"]
+    receipt = plant.land(HEADER + "name,value,hours\n" + "\n".join(lines) + "\n")
+    assert (*counts(receipt), receipt.ignored) == (2, 2, 0, 0, 0, 1)
+
+
+def test_a_value_that_a_long_line_and_a_column_give_is_an_error(watching: Any) -> None:
+    plant = watching(layout={"reading": "name", "value": "value"})
+    lines = [f"{at(0)},m,press,plain,1,", f"{at(1)},m,press,plain,1,2", f"{at(2)},m,press,level,3,2"]
+    receipt = plant.land(HEADER + "name,value,plain\n" + "\n".join(lines) + "\n")
+    assert counts(receipt) == (3, 2, 0, 0, 1)
+    assert plant.quarantine(receipt.batch_id) == [(3, lines[1].encode(), ["plain:given_twice"])]
 
 
 def test_nothing_is_kept_for_a_dataset_without_such_rules() -> None:
