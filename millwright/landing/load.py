@@ -211,7 +211,7 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
         )
         ledger.finish_landed(conn, batch.batch_id, created, fingerprint, numbers, receipt.model_dump(mode="json"))
         ledger.notify(conn, "changed")
-        commit.append_changes(conn, work.relation, batch.batch_id, created, historical=work.meant.historical)
+        commit.append_changes(conn, batch.batch_id, created, historical=work.meant.historical)
     return receipt
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 
 from millwright.warehouse import statements
-from millwright.warehouse.relations import Relation, statement
 
 
 def next_timestamp(conn: psycopg.Connection[Any]) -> datetime:
@@ -32,8 +31,6 @@ def append_undone(conn: psycopg.Connection[Any], created: datetime) -> None:
     conn.execute(statements.load("undo_changes"), {"created": created})
 
 
-def append_changes(
-    conn: psycopg.Connection[Any], relation: Relation, batch_id: int, created: datetime, *, historical: bool
-) -> None:
+def append_changes(conn: psycopg.Connection[Any], batch_id: int, created: datetime, *, historical: bool) -> None:
     """Append what the temporary table `touched` (merge.py) holds to the change log, the last statement before the commit."""
-    conn.execute(statement("append_changes", relation), {"batch": batch_id, "created": created, "historical": historical})
+    conn.execute(statements.load("append_changes"), {"batch": batch_id, "created": created, "historical": historical})
