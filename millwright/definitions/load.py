@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from millwright.definitions.base import Definition
 from millwright.definitions.datasets import Dataset
-from millwright.definitions.models import RESERVED, Definitions, Entity, FeatureView, Topic
+from millwright.definitions.models import OF_ANYTHING, RESERVED, Definitions, Entity, FeatureView, Topic
 
 KINDS: dict[str, tuple[type[Definition], str]] = {
     "entities": (Entity, "entity"),
@@ -202,7 +202,7 @@ def _check_view(file: _File, view: FeatureView, definitions: Definitions) -> Ite
             yield file.error(
                 ("features", index, "of"), f"no dataset of {view.entity} has {feature.of}{nearest(feature.of, readings)}"
             )
-        elif feature.aggregate in {"mean", "min", "max"} and readings[feature.of].type not in {"double", "int64"}:
+        elif feature.aggregate not in OF_ANYTHING and readings[feature.of].type not in {"double", "int64"}:
             yield file.error(
                 ("features", index, "of"), f"{feature.aggregate} needs a number; {feature.of} is {readings[feature.of].type}"
             )

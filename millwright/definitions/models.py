@@ -14,7 +14,9 @@ from millwright.definitions.base import Definition, KeyType, Name, ReadingType
 from millwright.definitions.datasets import Dataset, Reading
 from millwright.definitions.durations import MICROSECOND, Duration, tile_size
 
-Aggregate = Literal["count", "mean", "min", "max", "last"]
+Aggregate = Literal["count", "sum", "mean", "min", "max", "range", "stddev", "first", "last", "slope", "age"]
+OF_ANYTHING = frozenset({"count", "first", "last", "age"})
+"""Aggregates that need no number."""
 RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
 
 
@@ -128,13 +130,15 @@ class Definitions(BaseModel):
         return self.entities[view.entity]
 
     def feature_type(self, view: FeatureView, feature: Feature) -> ReadingType:
-        """Value type of a feature: int64 for count, double for mean, else the reading's."""
+        """Value type of a feature: int64 for count, the reading's for min, max, first and last, else double."""
         if feature.aggregate == "count":
             return "int64"
         reading = self.reading(view.entity, feature.of)
-        return "double" if feature.aggregate == "mean" or reading is None else reading.type
+        same = feature.aggregate in {"min", "max", "first", "last"}
+        return reading.type if same and reading is not None else "double"
 
     def feature_unit(self, view: FeatureView, feature: Feature) -> str:
-        """Unit of a feature: none for count, else the reading's."""
+        """Unit of a feature: none for count, seconds for age, per second for slope, else the reading's."""
         reading = self.reading(view.entity, feature.of)
-        return "" if feature.aggregate == "count" or reading is None else reading.unit
+        unit = "" if reading is None else reading.unit
+        return {"count": "", "age": "s", "slope": f"{unit}/s" if unit else ""}.get(feature.aggregate, unit)

@@ -13,12 +13,21 @@ from millwright.definitions.models import Aggregate, Definitions, FeatureView
 
 PARTIALS: Mapping[Aggregate, tuple[str, ...]] = {
     "count": ("n",),
+    "sum": ("n", "sum", "absmax"),
     "mean": ("n", "sum", "absmax"),
     "min": ("min",),
     "max": ("max",),
+    "range": ("min", "max"),
+    "stddev": ("n", "absmax", "ax", "mx", "m2"),
+    "first": ("firstt", "first"),
     "last": ("lastt", "last"),
+    "slope": ("n", "absmax", "at", "ax", "mx", "mt", "mtt", "mtx"),
+    "age": ("lastt",),
 }
-_TYPES: Mapping[str, ReadingType] = {"n": "int64", "sum": "double", "absmax": "double", "lastt": "int64"}
+_TYPES: Mapping[str, ReadingType] = {
+    **dict.fromkeys(("n", "firstt", "lastt", "at"), "int64"),
+    **dict.fromkeys(("sum", "absmax", "ax", "mx", "m2", "mt", "mtt", "mtx"), "double"),
+}
 
 
 @dataclass(frozen=True, order=True)

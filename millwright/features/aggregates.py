@@ -14,6 +14,7 @@ from millwright.definitions.models import Aggregate
 
 Expression = Any  # an Ibis value: ibis is not imported by a refresh
 RELATIVE_TOLERANCE = 1e-9
+TIGHT_TOLERANCE = 1e-12
 
 
 class PartialAlgebra(Protocol):
@@ -113,19 +114,29 @@ class LastTime(Max):
         return t.max(where=value.notnull())
 
 
-# `last`, the value at LastTime, is not merged in windows: not every engine skips nulls there, and a look-up by time is as fast.
+class FirstTime(Min):
+    """Time of the first non-null value, microseconds."""
+
+    def prepare(self, value: Expression, sensor_type: Expression, t: Expression) -> Expression:
+        """Over the rows of one instant."""
+        return t.min(where=value.notnull())
+
+
+# The values at FirstTime and LastTime are not merged in windows: not every engine skips nulls there, and a look-up by time is as
+# fast. What deviations and slopes keep is merged in moments.py.
 ALGEBRA: Mapping[str, PartialAlgebra] = {
     "n": Count(),
     "sum": Sum(),
     "min": Min(),
     "max": Max(),
     "absmax": AbsMax(),
+    "firstt": FirstTime(),
     "lastt": LastTime(),
 }
 
 
 class Finalizer(Protocol):
-    """From a window's partials to the feature's value."""
+    """From a window's partials (and the event's time, `t`) to the feature's value."""
 
     def finalize(self, partial: Mapping[str, Expression]) -> Expression:
         """The value; null where DESIGN says so."""
@@ -135,7 +146,7 @@ class Finalizer(Protocol):
 
 
 class Exact:
-    """The partial is the value: count, min, max, last."""
+    """The partial is the value: count, min, max, first, last."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -161,12 +172,82 @@ class Mean:
         return finite(partial["absmax"] * RELATIVE_TOLERANCE)
 
 
+class Total:
+    """The sum; null of none."""
+
+    def finalize(self, partial: Mapping[str, Expression]) -> Expression:
+        """The sum; null where it is not finite."""
+        return finite(partial["sum"])
+
+    def tolerance(self, partial: Mapping[str, Expression]) -> Expression | None:
+        """1e-9 of the largest absolute input, for each input."""
+        return finite(partial["absmax"] * partial["n"] * RELATIVE_TOLERANCE)
+
+
+class Range:
+    """max - min, in double precision."""
+
+    def finalize(self, partial: Mapping[str, Expression]) -> Expression:
+        """The difference; null where it is not finite."""
+        return finite(partial["max"].cast("float64") - partial["min"].cast("float64"))
+
+    def tolerance(self, partial: Mapping[str, Expression]) -> Expression | None:
+        """Exact."""
+        return None
+
+
+class Deviation:
+    """The sample's standard deviation."""
+
+    def finalize(self, partial: Mapping[str, Expression]) -> Expression:
+        """The deviation; null below two values and where a square is not finite."""
+        import ibis
+
+        enough = ibis.ifelse(partial["n"] > 1, partial["n"] - 1, ibis.null("int64"))
+        return finite((ibis.greatest(partial["m2"], 0.0) / enough).sqrt())
+
+    def tolerance(self, partial: Mapping[str, Expression]) -> Expression | None:
+        """1e-12 of the largest absolute input."""
+        return finite(partial["absmax"] * TIGHT_TOLERANCE)
+
+
+class Slope:
+    """Change per second, by least squares over the values' times."""
+
+    def finalize(self, partial: Mapping[str, Expression]) -> Expression:
+        """The slope; null below two distinct times."""
+        return finite(partial["mtx"] / _positive(partial["mtt"]) * 1e6)
+
+    def tolerance(self, partial: Mapping[str, Expression]) -> Expression | None:
+        """1e-12 of the largest absolute input, over the standard deviation of the times in seconds."""
+        deviation = (_positive(partial["mtt"]) / partial["n"]).sqrt() / 1e6
+        return finite(partial["absmax"] * TIGHT_TOLERANCE / deviation)
+
+
+class Age:
+    """Seconds from the last non-null value to the event."""
+
+    def finalize(self, partial: Mapping[str, Expression]) -> Expression:
+        """The age; null of none."""
+        return (partial["t"] - partial["lastt"]).cast("float64") / 1e6
+
+    def tolerance(self, partial: Mapping[str, Expression]) -> Expression | None:
+        """Exact."""
+        return None
+
+
 FINALIZERS: Mapping[Aggregate, Finalizer] = {
     "count": Exact("n"),
+    "sum": Total(),
     "mean": Mean(),
     "min": Exact("min"),
     "max": Exact("max"),
+    "range": Range(),
+    "stddev": Deviation(),
+    "first": Exact("first"),
     "last": Exact("last"),
+    "slope": Slope(),
+    "age": Age(),
 }
 
 
@@ -175,3 +256,14 @@ def finite(value: Expression) -> Expression:
     import ibis
 
     return ibis.ifelse(value.isinf() | value.isnan(), ibis.null("float64"), value)
+
+
+def tile_index(t: Expression, size: int) -> Expression:
+    """floor(t / size) for integers of either sign. The division is of an exact multiple, so doubles in it do no harm."""
+    return (t - (t % size + size) % size) // size
+
+
+def _positive(value: Expression) -> Expression:
+    import ibis
+
+    return ibis.ifelse(value > 0, value, ibis.null("float64"))

@@ -33,7 +33,8 @@ class Engine:
         self._session.execute(self._script)
         rows = self._session.sql("from feature_rows").to_arrow_table()
         tiles = self._session.sql("from tiles").to_arrow_table()
-        self._session.execute("drop table instants; drop table tiles; drop table feature_rows")
+        for (name,) in self._session.execute("select table_name from duckdb_tables() where temporary").fetchall():
+            self._session.execute(f'drop table "{name}"')
         return rows, tiles
 
 

@@ -1,7 +1,7 @@
 """From a view's definition to SQL: features(events, prior tiles) → (rows, tiles), written once as Ibis expressions.
 
 Belongs here: the sawtooth windows over integer tile indices (Chronon, "Realtime feature computation"; Databricks' tiling)
-and their compilation, which apply runs. Does not: running the SQL (compute.py), the aggregates' algebra (aggregates.py).
+and their compilation, which apply runs. Does not: running the SQL (compute.py), the algebra (aggregates.py, moments.py).
 
 A window W with tiles of h = h(W) ends at the event t and begins at floor(t − W, h): it is the running partial of the open tile
 k = floor(t / h), all events at t included, and the W/h whole tiles k − W/h … k − 1. A tile stands for every event in it, so no
@@ -15,51 +15,165 @@ from typing import Any
 
 from millwright.definitions import Definitions, Feature, FeatureView
 from millwright.definitions.partials import PARTIALS, Partial, partials, reading_type, tile_sizes
-from millwright.features.aggregates import ALGEBRA, FINALIZERS
+from millwright.features import moments
+from millwright.features.aggregates import ALGEBRA, FINALIZERS, tile_index
+from millwright.features.script import Script
 
 Table = Any  # an Ibis table
+_TIME_OF = {"first": "firstt", "last": "lastt"}
 _IBIS = {"double": "float64", "int64": "int64", "string": "string", "bool": "boolean"}
 
 
 def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     """SQL of the view by dialect (now: `duckdb`); the import and the compilation take about a second.
 
-    The script reads two tables and makes three:
+    The script reads two tables and makes three, beside those of its steps:
     `events(entity_id int, t bigint, sensor_type, r_<reading>…)`: t in µs since 1970 UTC, one row a warehouse row, from a
     boundary of all tile sizes on; `prior(entity_id, tile_us, tile, p_<reading>_<partial>…)`: whole tiles before that boundary;
     `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
     `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`.
     """
-    return {"duckdb": _script(definitions, view, "duckdb")}
+    return {"duckdb": _Compiler(definitions, view, "duckdb").sql()}
 
 
-def _script(definitions: Definitions, view: FeatureView, dialect: str) -> str:
-    import ibis
+class _Compiler:
+    def __init__(self, definitions: Definitions, view: FeatureView, dialect: str) -> None:
+        self._view, self._script = view, Script(dialect)
+        self._keep = partials(definitions, view)
+        self._of_size = {size: partials(definitions, view, tile_us=size) for size in tile_sizes(view)}
+        self._readings = {f"r_{name}": _IBIS[reading_type(definitions, view, name)] for name in view.readings}
 
-    keep = partials(definitions, view)
-    readings = {f"r_{name}": _IBIS[reading_type(definitions, view, name)] for name in view.readings}
-    parts = {partial.column: _IBIS[partial.type] for partial in keep}
-    events = ibis.table({"entity_id": "int32", "t": "int64", "sensor_type": "string", **readings}, name="events")
-    prior = ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **parts}, name="prior")
-    instants = ibis.table({"entity_id": "int32", "t": "int64", **parts}, name="instants")
-    tiles = ibis.table(prior.schema(), name="tiles")
-    tables = {
-        "instants": _instants(events, keep),
-        "tiles": _tiles(definitions, view, instants, prior),
-        "feature_rows": _rows(definitions, view, instants, tiles),
-    }
-    return "\n\n".join(_statement(name, expression, dialect) for name, expression in tables.items())
+    def sql(self) -> str:
+        import ibis
 
+        parts = {partial.column: _IBIS[partial.type] for partial in self._keep}
+        events = ibis.table({"entity_id": "int32", "t": "int64", "sensor_type": "string", **self._readings}, name="events")
+        prior = ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **parts}, name="prior")
+        instants = self._script.step("instants", _instants(events, self._keep))
+        cuts = {size: self._cut(instants, size) for size in self._of_size}
+        tiles = self._script.step("tiles", self._tiles(cuts, prior))
+        rows = instants.select("entity_id", "t")
+        for size in self._of_size:
+            rows = self._add(rows, self._open_tile(cuts[size], size), "t", f"open_{size}")
+            rows = self._add(rows, self._whole_tiles(tiles, size), f"tile_{size}", f"whole_{size}")
+        rows = self._look_up(rows, instants, tiles)
+        self._script.step("feature_rows", self._finalize(rows))
+        return self._script.sql()
 
-def _statement(name: str, expression: Table, dialect: str) -> str:
-    """A table of declared types: engines differ in the type of a sum of integers."""
-    import ibis
-    import sqlglot.expressions as sge
+    def _cut(self, instants: Table, size: int) -> Table:
+        """The instants with their tile, and the anchor of each reading's moments in it."""
+        tile = f"tile_{size}"
+        cut = instants.mutate(**{tile: tile_index(instants.t, size)})
+        for reading, names in _moments_of(self._of_size[size]).items():
+            anchors = moments.anchors(cut, ("entity_id", tile), "t", _state(cut, reading, names))
+            anchors = anchors.rename({_anchor(reading, name.removeprefix("anchor_")): name for name in anchors.columns[2:]})
+            cut = _left_join(cut, anchors, ["entity_id", tile])
+        return self._script.step(f"cut_{size}", cut)
 
-    columns = expression.schema().to_sqlglot_column_defs(dialect)
-    table = sge.Schema(this=sge.Table(this=sge.to_identifier(name)), expressions=columns)
-    create = sge.Create(this=table, kind="TABLE", properties=sge.Properties(expressions=[sge.TemporaryProperty()]))
-    return f"{create.sql(dialect)};\n\ninsert into {name}\n{ibis.to_sql(expression, dialect=dialect)};"
+    def _tiles(self, cuts: dict[int, Table], prior: Table) -> Table:
+        """The tiles of the instants, every size, under those that were there."""
+        import ibis
+
+        union = prior
+        for size, cut in cuts.items():
+            merged = {}
+            for partial in self._of_size[size]:
+                column = cut[partial.column]
+                if partial.name in _TIME_OF:
+                    chosen = column.argmin if partial.name == "first" else column.argmax
+                    merged[partial.column] = chosen(cut[f"p_{partial.reading}_{_TIME_OF[partial.name]}"], where=column.notnull())
+                elif partial.name in ALGEBRA:
+                    merged[partial.column] = ALGEBRA[partial.name].merge(column)
+            kept = _moments_of(self._of_size[size])
+            for reading, names in kept.items():
+                merged |= {f"sum:{reading}:{name}": term.sum() for name, term in _terms(cut, reading, names).items()}
+                merged |= {_anchor(reading, name): cut[_anchor(reading, name)].max() for name in ("at", "ax") if name in names}
+            tile = cut.group_by("entity_id", tile=cut[f"tile_{size}"]).aggregate(**merged)
+            tile = self._script.step(f"sums_{size}", tile) if kept else tile
+            for reading, names in kept.items():
+                tile = tile.mutate(**_centered(tile, reading, names))
+            tile = tile.mutate(tile_us=ibis.literal(size, "int64"))
+            nothing = {name: ibis.null(kind) for name, kind in prior.schema().items() if name not in tile.columns}
+            union = union.union(tile.mutate(**nothing).select(*prior.columns).cast(prior.schema()))
+        return union
+
+    def _open_tile(self, cut: Table, size: int) -> Table:
+        """Running partials of the open tile, up to and with t."""
+        import ibis
+
+        tile = f"tile_{size}"
+        window = ibis.rows_window(preceding=(None, 0), group_by=["entity_id", tile], order_by="t")
+        used = self._of_size[size]
+        running = {
+            f"open:{size}:{p.column}": ALGEBRA[p.name].merge(cut[p.column]).over(window) for p in used if p.name in ALGEBRA
+        }
+        kept = _moments_of(used)
+        for reading, names in kept.items():
+            running |= {f"sum:{reading}:{name}": term.sum().over(window) for name, term in _terms(cut, reading, names).items()}
+            running |= {_anchor(reading, name): cut[_anchor(reading, name)] for name in ("at", "ax") if name in names}
+        rows = cut.select("entity_id", "t", tile, **running)
+        rows = self._script.step(f"running_{size}", rows) if kept else rows
+        for reading, names in kept.items():
+            rows = rows.mutate(**{f"open:{size}:{name}": value for name, value in _centered(rows, reading, names).items()})
+        return rows.drop(*(name for name in rows.columns if name.startswith(("anchor:", "sum:"))))
+
+    def _whole_tiles(self, tiles: Table, size: int) -> Table:
+        """For each tile, the partials of the W/h tiles before it, for every window W with tiles of this size."""
+        import ibis
+
+        tiles = self._script.step(f"tiles_{size}", tiles.filter(tiles.tile_us == size))
+        features = [feature for feature in self._view.features if feature.tile_us == size]
+        merged, slides = {}, {}
+        for feature in features:
+            frame = ibis.range_window(preceding=(feature.window_us // size, 1), group_by="entity_id", order_by="tile")
+            for name in PARTIALS[feature.aggregate]:
+                if name in ALGEBRA:
+                    column = tiles[f"p_{feature.of}_{name}"]
+                    merged[f"whole:{feature.window_us}:p_{feature.of}_{name}"] = ALGEBRA[name].merge(column).over(frame)
+                elif name in moments.NAMES:
+                    slides.setdefault((feature.of, feature.window_us), set()).add(name)
+        whole = tiles.select("entity_id", "tile", **merged)
+        for (of, window), kept in sorted(slides.items()):
+            names = [name for name in moments.NAMES if name in kept]
+            states = tiles.select("entity_id", "tile", **_state(tiles, of, names))
+            slid = moments.slid(self._script, f"{of}_{window}", states, window // size)
+            slid = slid.select("entity_id", "tile", **{f"whole:{window}:p_{of}_{name}": slid[name] for name in names})
+            whole = _left_join(whole, slid, ["entity_id", "tile"])
+        return whole.rename({f"tile_{size}": "tile"})
+
+    def _add(self, rows: Table, columns: Table, key: str, name: str) -> Table:
+        return self._script.step(f"rows_{name}", _left_join(rows, columns, ["entity_id", key]))
+
+    def _look_up(self, rows: Table, instants: Table, tiles: Table) -> Table:
+        """Add the values that stand at the windows' first and last times. A time before the events' first is a prior tile's."""
+        wanted = {(f.aggregate, f.of, f.window_us): f for f in self._view.features if f.aggregate in _TIME_OF}
+        for (end, of, window), feature in sorted(wanted.items()):
+            time, value, name = f"p_{of}_{_TIME_OF[end]}", f"p_{of}_{end}", f"{end}:{window}:p_{of}_{end}"
+            in_events = instants.filter(instants[time].notnull()).select("entity_id", at=time, value=value)
+            some = (tiles.tile_us == feature.tile_us) & tiles[time].notnull()
+            in_tiles = tiles.filter(some).select("entity_id", at=time, value=value)
+            points = in_events.union(in_tiles, distinct=False)
+            points = points.group_by("entity_id", "at").aggregate(**{name: points.value.max()})
+            time_of = ALGEBRA[_TIME_OF[end]]
+            rows = rows.mutate(at=time_of.join(rows[f"whole:{window}:{time}"], rows[f"open:{feature.tile_us}:{time}"]))
+            rows = self._add(rows, points, "at", f"{end}_{of}_{window}").drop("at")
+        return rows
+
+    def _finalize(self, rows: Table) -> Table:
+        """One row per instant: every feature and, where it is not exact, its tolerance."""
+        merged = {}
+        for feature in self._view.features:
+            for name, value in _merged(rows, feature).items():
+                merged[_place(feature, name)] = value
+        rows = self._script.step("merged", rows.select("entity_id", "t", **merged))
+        values, tolerances = {}, {}
+        for feature in self._view.features:
+            window = {name: rows[_place(feature, name)] for name in PARTIALS[feature.aggregate]} | {"t": rows.t}
+            aggregate = FINALIZERS[feature.aggregate]
+            values[feature.name] = aggregate.finalize(window)
+            if (tolerance := aggregate.tolerance(window)) is not None:
+                tolerances[f"tolerance:{feature.name}"] = tolerance
+        return rows.select("entity_id", "t", **values, **tolerances)
 
 
 def _instants(events: Table, keep: Sequence[Partial]) -> Table:
@@ -67,108 +181,70 @@ def _instants(events: Table, keep: Sequence[Partial]) -> Table:
     made = {}
     for partial in keep:
         value = events[f"r_{partial.reading}"]
-        if partial.name == "last":
-            made[partial.column] = value.argmax(events.sensor_type, where=value.notnull())
+        if partial.name in _TIME_OF:
+            chosen = value.argmin if partial.name == "first" else value.argmax
+            made[partial.column] = chosen(events.sensor_type, where=value.notnull())
+        elif partial.name in moments.NAMES:
+            made[partial.column] = moments.of_instant(value, events.t, partial.name)
         else:
             made[partial.column] = ALGEBRA[partial.name].prepare(value, events.sensor_type, events.t)
     return events.group_by("entity_id", "t").aggregate(**made).cast({p.column: _IBIS[p.type] for p in keep})
 
 
-def _tiles(definitions: Definitions, view: FeatureView, instants: Table, prior: Table) -> Table:
-    """The tiles of the instants, every size, under those that were there."""
-    import ibis
-
-    union = prior
-    for size in tile_sizes(view):
-        used = partials(definitions, view, tile_us=size)
-        cut = instants.mutate(tile=tile_index(instants.t, size))
-        merged = {}
-        for partial in used:
-            column = cut[partial.column]
-            if partial.name == "last":
-                merged[partial.column] = column.argmax(cut[_time_of(partial)], where=column.notnull())
-            else:
-                merged[partial.column] = ALGEBRA[partial.name].merge(column)
-        tile = cut.group_by("entity_id", "tile").aggregate(**merged).mutate(tile_us=ibis.literal(size, "int64"))
-        nothing = {name: ibis.null(kind) for name, kind in prior.schema().items() if name.startswith("p_") and name not in merged}
-        union = union.union(tile.mutate(**nothing).select(*prior.columns).cast(prior.schema()))
-    return union
+def _place(feature: Feature, name: str) -> str:
+    """The column of a partial of a feature's whole window. Moments differ with what is kept of them."""
+    kind = feature.aggregate if name in moments.NAMES else "window"
+    return f"{kind}:{feature.window_us}:p_{feature.of}_{name}"
 
 
-def _rows(definitions: Definitions, view: FeatureView, instants: Table, tiles: Table) -> Table:
-    """One row per instant: every feature and, where it is not exact, its tolerance."""
-    features = list(view.features)
-    rows = instants
-    for size in tile_sizes(view):
-        rows = _open_tiles(rows, size, partials(definitions, view, tile_us=size))
-    for size in tile_sizes(view):
-        whole = _whole_tiles(tiles, size, [feature for feature in features if feature.tile_us == size])
-        rows = rows.left_join(whole, [rows.entity_id == whole.entity_id, rows[f"tile_{size}"] == whole.tile])
-        rows = rows.drop(*(name for name in rows.columns if name.endswith("_right")))
-        rows = rows.drop("tile") if "tile" in rows.columns else rows
-    rows = _look_up_last(rows, instants, tiles, features)
-    values, tolerances = {}, {}
-    for feature in features:
-        merged = {name: _merged(rows, feature, name) for name in PARTIALS[feature.aggregate]}
-        aggregate = FINALIZERS[feature.aggregate]
-        values[feature.name] = aggregate.finalize(merged)
-        if (tolerance := aggregate.tolerance(merged)) is not None:
-            tolerances[f"tolerance:{feature.name}"] = tolerance
-    return rows.select("entity_id", "t", **values, **tolerances)
+def _merged(rows: Table, feature: Feature) -> dict[str, Any]:
+    """The partials of a feature's whole window: whole tiles and open tile, or as they were looked up."""
+    found = {}
+    whole, head = f"whole:{feature.window_us}:", f"open:{feature.tile_us}:"
+    for name in PARTIALS[feature.aggregate]:
+        column = f"p_{feature.of}_{name}"
+        if name in _TIME_OF:
+            found[name] = rows[f"{name}:{feature.window_us}:{column}"]
+        elif name in ALGEBRA:
+            found[name] = ALGEBRA[name].join(rows[whole + column], rows[head + column])
+    if kept := [name for name in PARTIALS[feature.aggregate] if name in moments.NAMES]:
+        both = moments.joined(_state(rows, feature.of, kept, whole), _state(rows, feature.of, kept, head))
+        found |= {name: both[name] for name in kept}
+    return found
 
 
-def _open_tiles(rows: Table, size: int, used: Sequence[Partial]) -> Table:
-    """Running partials of the open tile, up to and with t."""
-    import ibis
-
-    rows = rows.mutate(**{f"tile_{size}": tile_index(rows.t, size)})
-    window = ibis.rows_window(preceding=(None, 0), group_by=["entity_id", f"tile_{size}"], order_by="t")
-    running = {f"open:{size}:{p.column}": ALGEBRA[p.name].merge(rows[p.column]).over(window) for p in used if p.name != "last"}
-    return rows.mutate(**running)
-
-
-def _whole_tiles(tiles: Table, size: int, features: Sequence[Feature]) -> Table:
-    """For each tile, the partials of the W/h tiles before it, for every window W with tiles of this size."""
-    import ibis
-
-    tiles = tiles.filter(tiles.tile_us == size)
-    merged = {}
-    for feature in features:
-        window = ibis.range_window(preceding=(feature.window_us // size, 1), group_by="entity_id", order_by="tile")
-        for name in PARTIALS[feature.aggregate]:
-            if name != "last":
-                column = tiles[f"p_{feature.of}_{name}"]
-                merged[f"whole:{feature.window_us}:p_{feature.of}_{name}"] = ALGEBRA[name].merge(column).over(window)
-    return tiles.select("entity_id", "tile", **merged)
+def _moments_of(used: Sequence[Partial]) -> dict[str, tuple[str, ...]]:
+    """Readings whose moments are kept, with the names of what is kept of each."""
+    found: dict[str, tuple[str, ...]] = {}
+    for partial in used:
+        if partial.name in moments.NAMES:
+            found[partial.reading] = (*found.get(partial.reading, ()), partial.name)
+    return found
 
 
-def _merged(rows: Table, feature: Feature, name: str) -> Any:
-    column = f"p_{feature.of}_{name}"
-    if name == "last":
-        return rows[f"last:{feature.window_us}:{column}"]
-    head, whole = rows[f"open:{feature.tile_us}:{column}"], rows[f"whole:{feature.window_us}:{column}"]
-    return ALGEBRA[name].join(whole, head)
+def _anchor(reading: str, name: str) -> str:
+    return f"anchor:{reading}:{name}"
 
 
-def _look_up_last(rows: Table, instants: Table, tiles: Table, features: Sequence[Feature]) -> Table:
-    """Add the values that stand at the windows' last times. A time before the events' first is a prior tile's."""
-    for of, window, size in sorted({(f.of, f.window_us, f.tile_us) for f in features if f.aggregate == "last"}):
-        feature = next(f for f in features if (f.of, f.window_us, f.aggregate) == (of, window, "last"))
-        time, value, name = f"p_{of}_lastt", f"p_{of}_last", f"last:{window}:p_{of}_last"
-        in_events = instants.filter(instants[time].notnull()).select("entity_id", at=time, value=value)
-        in_tiles = tiles.filter((tiles.tile_us == size) & tiles[time].notnull()).select("entity_id", at=time, value=value)
-        points = in_events.union(in_tiles, distinct=False)
-        points = points.group_by("entity_id", "at").aggregate(**{name: points.value.max()})
-        at = rows.mutate(at=_merged(rows, feature, "lastt"))
-        rows = at.left_join(points, [at.entity_id == points.entity_id, at["at"] == points["at"]])
-        rows = rows.drop("at", *(column for column in rows.columns if column.endswith("_right")))
-    return rows
+def _anchored_at(table: Table, reading: str, names: Sequence[str]) -> tuple[Any, Any]:
+    return (table[_anchor(reading, "at")] if "at" in names else None), table[_anchor(reading, "ax")]
 
 
-def tile_index(t: Any, size: int) -> Any:
-    """floor(t / size) for integers of either sign. The division is of an exact multiple, so doubles in it do no harm."""
-    return (t - (t % size + size) % size) // size
+def _state(table: Table, reading: str, names: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    return {name: table[f"{prefix}p_{reading}_{name}"] for name in ("n", *names)}
 
 
-def _time_of(partial: Partial) -> str:
-    return f"p_{partial.reading}_lastt"
+def _terms(table: Table, reading: str, names: Sequence[str]) -> dict[str, Any]:
+    return moments.terms(_state(table, reading, names), *_anchored_at(table, reading, names))
+
+
+def _centered(table: Table, reading: str, names: Sequence[str]) -> dict[str, Any]:
+    prefix = f"sum:{reading}:"
+    sums = {name.removeprefix(prefix): table[name] for name in table.columns if name.startswith(prefix)}
+    made = moments.centered(sums, *_anchored_at(table, reading, names))
+    return {f"p_{reading}_{name}": made[name] for name in names}
+
+
+def _left_join(left: Table, right: Table, keys: list[str]) -> Table:
+    joined = left.left_join(right, keys)
+    return joined.drop(*(name for name in joined.columns if name.endswith("_right")))

@@ -5,6 +5,7 @@ Belongs here: the slow and obvious computation. Does not: anything imported from
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,22 +47,54 @@ def value(events: list[Event], wanted: Wanted, t: int) -> tuple[float | int | No
     """(value, how far another may lie from it) over the entity's events in [floor(t − W, h), t]."""
     inside = [e for e in events if begin(t, wanted.window) <= e.t <= t and wanted.of in dict(e.readings)]
     inside.sort(key=lambda e: (e.t, e.sensor_type.encode()))
-    values = [dict(e.readings)[wanted.of] for e in inside]
+    points = [(e.t, dict(e.readings)[wanted.of]) for e in inside]
     if wanted.aggregate == "count":
-        return len(values), 0.0
-    if not values:
+        return len(points), 0.0
+    if not points:
         return None, 0.0
+    if wanted.aggregate in ("stddev", "slope"):
+        return second_moment(points, wanted.aggregate)
+    values = [value for _, value in points]
+    largest = max(map(abs, values))
+    total = sum(map(Fraction, values), Fraction())
     match wanted.aggregate:
         case "min":
             return min(values), 0.0
         case "max":
             return max(values), 0.0
+        case "range":
+            return max(values) - min(values), 0.0
+        case "first":
+            return values[0], 0.0
         case "last":
             return values[-1], 0.0
+        case "age":
+            return (t - points[-1][0]) / 1e6, 0.0
+        case "sum":
+            return float(total), 1e-9 * largest * len(values)
         case "mean":
-            mean = sum(map(Fraction, values), Fraction()) / len(values)
-            return float(mean), 1e-9 * max(map(abs, values))
+            return float(total / len(values)), 1e-9 * largest
     raise AssertionError(wanted.aggregate)
+
+
+def second_moment(points: list[tuple[int, float]], aggregate: str) -> tuple[float | None, float]:
+    """The sample's deviation, or the slope per second by least squares, in rational arithmetic."""
+    n = len(points)
+    mean = sum((Fraction(x) for _, x in points), Fraction()) / n
+    middle = Fraction(sum(t for t, _ in points), n)
+    largest = max(abs(x) for _, x in points)
+    if aggregate == "stddev":
+        squares = sum(((Fraction(x) - mean) ** 2 for _, x in points), Fraction())
+        return (root(squares / (n - 1)), 1e-12 * largest) if n > 1 else (None, 0.0)
+    times = sum(((t - middle) ** 2 for t, _ in points), Fraction()) / 10**12
+    both = sum(((t - middle) * (Fraction(x) - mean) for t, x in points), Fraction()) / 10**6
+    return (float(both / times), 1e-12 * largest / root(times / n)) if times else (None, 0.0)
+
+
+def root(value: Fraction) -> float:
+    """Square root, correct to 1e-15 also where the fraction is far from 1."""
+    scale = 10**60
+    return math.isqrt(int(value * scale * scale)) / scale
 
 
 def rows(events: list[Event], features: list[Wanted]) -> dict[tuple[str, int], dict[str, tuple[float | int | None, float]]]:

@@ -18,10 +18,11 @@ from tests.features.plant import BASE, Plant, all_days
 
 SECOND = 1_000_000
 WINDOWS = [1, 90, 3600, 6 * 3600, 7 * 86400]
+AGGREGATES = ("count", "sum", "mean", "min", "max", "range", "stddev", "first", "last", "slope", "age")
 FEATURES = [
     Wanted(f"{aggregate}_{reading}_{seconds}", aggregate, reading, seconds * SECOND)
     for aggregate, (reading, seconds) in itertools.product(
-        ("count", "mean", "min", "max", "last"), itertools.chain(zip("aabab", WINDOWS, strict=True), [("b", 90)])
+        AGGREGATES, itertools.chain(zip("aabab", WINDOWS, strict=True), [("b", 90)])
     )
 ]
 quick = settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
