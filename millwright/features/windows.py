@@ -123,7 +123,8 @@ class _Compiler:
 
         tiles = self._script.step(f"tiles_{size}", tiles.filter(tiles.tile_us == size))
         features = [feature for feature in self._view.features if feature.tile_us == size]
-        merged, slides = {}, {}
+        merged: dict[str, Any] = {}
+        slides: dict[tuple[str, int], set[str]] = {}
         for feature in features:
             frame = ibis.range_window(preceding=(feature.window_us // size, 1), group_by="entity_id", order_by="tile")
             for name in PARTIALS[feature.aggregate]:
