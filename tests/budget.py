@@ -10,4 +10,9 @@ settings.register_profile(TORTURE)
 
 def examples(few: int) -> int:
     """`few`, or forty times as many under --hypothesis-profile=torture."""
-    return few * 40 if settings.get_current_profile_name() == TORTURE else few
+    return few * 40 if torture() else few
+
+
+def torture() -> bool:
+    """Whether this is `make torture`."""
+    return settings.get_current_profile_name() == TORTURE
