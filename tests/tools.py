@@ -1,6 +1,6 @@
 """A pytest plugin for the system parts that some tests need: skipped with what to install, or failed under --require-tools.
 
-Belongs here: which marker needs which program. Does not: starting those programs (servers.py).
+Belongs here: which marker needs which program, whether groups are kept together. Does not: starting programs (servers.py).
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _MISSING = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Some pairs of pytest and xdist put no group together and say nothing: then every worker starts every platform."""
+    grouped = (item.nodeid for item in items if item.get_closest_marker("xdist_group"))
+    if getattr(config.option, "loadgroup", False) and not all("@" in name for name in grouped):
+        raise pytest.UsageError("pytest-xdist does not keep groups of tests together: install the locked versions by `make env`")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
