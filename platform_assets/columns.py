@@ -102,12 +102,18 @@ def of_view(definitions: Definitions, view: FeatureView, *, clocks: bool) -> dg.
 
 
 def lineage_of_view(definitions: Definitions, view: FeatureView) -> dg.TableColumnLineage:
-    """Each feature comes from one reading."""
-    table = keys.warehouse("measurements")
+    """Each feature comes from one reading, or from the times of one kind of event."""
+    rows = keys.warehouse(view.relations[0])
     return dg.TableColumnLineage(
-        {feature.name: [dg.TableColumnDep(asset_key=table, column_name=PREFIX + feature.of)] for feature in view.features}
-        | {"event_timestamp": [dg.TableColumnDep(asset_key=table, column_name="event_timestamp")]}
+        {feature.name: _comes_from(feature) for feature in view.features}
+        | {"event_timestamp": [dg.TableColumnDep(asset_key=rows, column_name="event_timestamp")]}
     )
+
+
+def _comes_from(feature: Feature) -> list[dg.TableColumnDep]:
+    table = keys.warehouse(feature.relation)
+    names = ("kind", "event_timestamp") if feature.relation == "events" else (PREFIX + feature.of,)
+    return [dg.TableColumnDep(asset_key=table, column_name=name) for name in names]
 
 
 def lineage_of_online(definitions: Definitions, view: FeatureView) -> dg.TableColumnLineage:
@@ -138,9 +144,13 @@ def _feature(definitions: Definitions, view: FeatureView, feature: Feature) -> d
     return dg.TableColumn(
         feature.name,
         TYPES[definitions.feature_type(view, feature)],
-        _with_unit(feature.description or f"The {feature.aggregate} of {feature.of}.", unit),
-        dg.TableColumnConstraints(other=[*([f"unit {unit}"] if unit else []), f"{feature.aggregate} of {feature.of}"]),
+        _with_unit(feature.description or f"The {_meaning(feature)}.", unit),
+        dg.TableColumnConstraints(other=[*([f"unit {unit}"] if unit else []), _meaning(feature)]),
     )
+
+
+def _meaning(feature: Feature) -> str:
+    return f"{feature.aggregate} of {feature.of}{' events' if feature.relation == 'events' else ''}"
 
 
 def _with_unit(text: str, unit: str) -> str:

@@ -111,14 +111,14 @@ def features(settings: Settings, definitions: Definitions) -> list[dg.AssetSpec]
             keys.features(view.id),
             view.description,
             grain=f"one row per {_key(definitions, view.entity)} and event timestamp",
-            source=f"warehouse/measurements{_of_type(view)}: {', '.join(view.readings)}",
+            source="; ".join([f"warehouse/measurements{_of_type(view)}: {', '.join(view.readings)}", *_of_kinds(view)]),
             refresh="by the sensor `planner`, for the entities and times that a delivery changed",
             of=[view],
             kinds={"postgres", "duckdb", "table"},
             schema=columns.of_view(definitions, view, clocks=True),
             lineage=columns.lineage_of_view(definitions, view),
             tags=_view_tags(view),
-            deps=[keys.warehouse("measurements")],
+            deps=[keys.warehouse(relation) for relation in view.relations],
             table=f"features.{view.id}",
             uri=f"postgresql:///features.{view.id}",
             daily=settings,
@@ -234,6 +234,10 @@ def _key(definitions: Definitions, entity: str) -> str:
 
 def _of_type(view: FeatureView) -> str:
     return f" of sensor type {view.source.sensor_type}" if view.source.sensor_type else ""
+
+
+def _of_kinds(view: FeatureView) -> list[str]:
+    return [f"warehouse/events of kind {', '.join(view.kinds)}"] if view.kinds else []
 
 
 def _view_tags(view: FeatureView) -> dict[str, str]:

@@ -35,9 +35,12 @@ def check_view(conn: psycopg.Connection[Any], definitions: Definitions, view: Fe
 
 
 def bounds(definitions: Definitions, view: FeatureView, feature: Feature) -> Bounds:
-    """Between what a feature of declared readings can lie: a count from 0; mean, min, max, last as the reading."""
-    if feature.aggregate == "count":
+    """Between what a feature of declared readings can lie: a count, an age, a range or a deviation from 0; what is a reading's
+    value or lies between two, as the reading; a sum or a slope anywhere."""
+    if feature.aggregate in ("count", "age", "range", "stddev"):
         return 0, None
+    if feature.aggregate in ("sum", "slope"):
+        return None, None
     reading = definitions.reading(view.entity, feature.of)
     return (None, None) if reading is None else (reading.min, reading.max)
 
@@ -112,13 +115,19 @@ def _freshness(conn: psycopg.Connection[Any], definitions: Definitions, view: Fe
     )
     query = sql.SQL(
         "select max(latest), count(latest), count(*) filter (where latest > %(oldest)s) from "
-        "(select distinct keys from warehouse.series where relation = 'measurements' and entity = %(entity)s "
+        "(select distinct keys from warehouse.series where relation = %(relation)s and entity = %(entity)s "
         "and (%(sensor_type)s::text is null or sensor_type = %(sensor_type)s)) s cross join lateral "
         "(select event_timestamp as latest from {} v where {} order by event_timestamp desc limit 1) v"
     ).format(sql.Identifier("features", view.id), same)
     now = datetime.now(UTC)
     row = conn.execute(
-        query, {"oldest": now - view.ttl, "entity": view.entity, "sensor_type": view.source.sensor_type}
+        query,
+        {
+            "oldest": now - view.ttl,
+            "relation": view.relations[0],
+            "entity": view.entity,
+            "sensor_type": view.source.sensor_type,
+        },
     ).fetchone()
     assert row is not None
     latest, entities, fresh = row

@@ -4,11 +4,11 @@ Belongs here: reading, checking and writing files. Does not: databases, Feast, D
 """
 
 from millwright.definitions.datasets import Dataset, Reading
+from millwright.definitions.features import Feature
 from millwright.definitions.load import DefinitionErrors, load
 from millwright.definitions.models import (
     Definitions,
     Entity,
-    Feature,
     FeatureView,
     Topic,
 )

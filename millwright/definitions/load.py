@@ -5,7 +5,7 @@ Belongs here: YAML → models and what files must agree on. Does not: writing to
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from millwright.definitions.base import Definition
 from millwright.definitions.datasets import Dataset
-from millwright.definitions.models import OF_ANYTHING, RESERVED, Definitions, Entity, FeatureView, Topic
+from millwright.definitions.models import RESERVED, Definitions, Entity, FeatureView, Topic
+from millwright.definitions.views import view_mistakes
+from millwright.definitions.words import field_names, nearest
 
 KINDS: dict[str, tuple[type[Definition], str]] = {
     "entities": (Entity, "entity"),
@@ -91,12 +93,6 @@ def load(repo: Path) -> Definitions:
     return definitions
 
 
-def nearest(word: str, words: Any) -> str:
-    """` (did you mean …?)` with the nearest of `words`, or nothing."""
-    match = difflib.get_close_matches(word, list(words), n=1)
-    return f" (did you mean {match[0]}?)" if match else ""
-
-
 def _read(path: Path, repo: Path, kind: type[Definition], errors: list[DefinitionError]) -> _File | None:
     name = path.relative_to(repo).as_posix()
     try:
@@ -118,9 +114,10 @@ def _read(path: Path, repo: Path, kind: type[Definition], errors: list[Definitio
             where = tuple(part for part in problem["loc"] if part != "[key]")
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
-                message = f"unknown field{nearest(str(where[-1]), kind.model_fields)}"
+                message = f"unknown field{nearest(str(where[-1]), field_names(kind, where[:-1]))}"
             elif problem["type"] in {"string_pattern_mismatch", "literal_error"}:
-                message = f"{message}, got {problem['input']!r}"
+                words = re.findall("'([^']*)'", problem["ctx"].get("expected", ""))
+                message = f"{message}, got {problem['input']!r}{nearest(str(problem['input']), words)}"
             errors.append(DefinitionError(name, _line(tree, where), ".".join(str(part) for part in where), message))
         return None
 
@@ -151,7 +148,7 @@ def _disagreements(file: _File, definitions: Definitions) -> Iterator[Definition
         case Topic() as topic if topic.dataset not in definitions.datasets:
             yield file.error(("dataset",), f"no dataset {topic.dataset}{nearest(topic.dataset, definitions.datasets)}")
         case FeatureView() as view:
-            yield from _check_view(file, view, definitions)
+            yield from (file.error(where, message) for where, message in view_mistakes(view, definitions))
 
 
 def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> Iterator[DefinitionError]:
@@ -181,28 +178,4 @@ def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> I
             yield file.error(
                 ("readings", name),
                 f"another dataset of {dataset.entity} has {name} as {declared.type} in {declared.unit or 'no unit'}",
-            )
-
-
-def _check_view(file: _File, view: FeatureView, definitions: Definitions) -> Iterator[DefinitionError]:
-    entity = definitions.entities.get(view.entity)
-    if entity is None:
-        yield file.error(("entity",), f"no entity {view.entity}{nearest(view.entity, definitions.entities)}")
-        return
-    readings = {
-        name: reading
-        for dataset in definitions.datasets.values()
-        if dataset.entity == view.entity and dataset.target == "measurements"
-        for name, reading in dataset.readings.items()
-    }
-    for index, feature in enumerate(view.features):
-        if feature.name in entity.join_keys:
-            yield file.error(("features", index, "name"), "this name is taken by a join key")
-        if feature.of not in readings:
-            yield file.error(
-                ("features", index, "of"), f"no dataset of {view.entity} has {feature.of}{nearest(feature.of, readings)}"
-            )
-        elif feature.aggregate not in OF_ANYTHING and readings[feature.of].type not in {"double", "int64"}:
-            yield file.error(
-                ("features", index, "of"), f"{feature.aggregate} needs a number; {feature.of} is {readings[feature.of].type}"
             )

@@ -1,22 +1,20 @@
-"""Models of the definition files: entity, topic, feature view, and all of them together (datasets: datasets.py).
+"""Models of the definition files: entity, topic, feature view, and all of them together.
 
-Belongs here: what one file may say and what files must agree on. Does not: file access (load.py), SQL, Feast objects.
+Belongs here: what one file may say. Does not: datasets (datasets.py), one feature (features.py), file access (load.py),
+SQL, Feast objects.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from millwright.definitions.base import Definition, KeyType, Name, ReadingType
 from millwright.definitions.datasets import Dataset, Reading
-from millwright.definitions.durations import MICROSECOND, Duration, tile_size
+from millwright.definitions.durations import Duration
+from millwright.definitions.features import Feature, Windowed
 
-Aggregate = Literal["count", "sum", "mean", "min", "max", "range", "stddev", "first", "last", "slope", "age"]
-OF_ANYTHING = frozenset({"count", "first", "last", "age"})
-"""Aggregates that need no number."""
 RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
 
 
@@ -37,32 +35,6 @@ class Topic(Definition):
 
     topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
     dataset: Name
-
-
-class Feature(Definition):
-    """One column of a feature view: an aggregate of a reading over a window that ends at the event."""
-
-    name: Name
-    aggregate: Aggregate
-    of: Name
-    window: Duration
-
-    @model_validator(mode="after")
-    def _window(self) -> Self:
-        size = tile_size(self.window)
-        if (self.window // MICROSECOND) % size:
-            raise ValueError(f"window must be a multiple of its tile size, {timedelta(microseconds=size)}")
-        return self
-
-    @property
-    def window_us(self) -> int:
-        """Window length in microseconds."""
-        return self.window // MICROSECOND
-
-    @property
-    def tile_us(self) -> int:
-        """Tile size h(W) in microseconds."""
-        return tile_size(self.window)
 
 
 class Source(BaseModel):
@@ -89,14 +61,24 @@ class FeatureView(Definition):
         return f"{self.feature_view}_v{self.version}"
 
     @property
-    def reach_us(self) -> int:
-        """The greatest h + W over the features, in microseconds: a change at u touches u ≤ t < floor(u, h) + h + W."""
-        return max(feature.window_us + feature.tile_us for feature in self.features)
+    def windowed(self) -> tuple[Windowed, ...]:
+        """The features that are aggregates over windows."""
+        return tuple(feature.windowed for feature in self.features)
 
     @property
     def readings(self) -> tuple[str, ...]:
         """Names of the readings used, sorted."""
-        return tuple(sorted({feature.of for feature in self.features}))
+        return tuple(sorted({feature.of for feature in self.windowed if feature.relation == "measurements"}))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of event used, sorted."""
+        return tuple(sorted({feature.of for feature in self.windowed if feature.relation == "events"}))
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The warehouse's relations that it reads: the one of its rows first."""
+        return ("measurements", *(["events"] if self.kinds else []))
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -133,12 +115,15 @@ class Definitions(BaseModel):
         """Value type of a feature: int64 for count, the reading's for min, max, first and last, else double."""
         if feature.aggregate == "count":
             return "int64"
-        reading = self.reading(view.entity, feature.of)
+        reading = self._reading_of(view, feature)
         same = feature.aggregate in {"min", "max", "first", "last"}
         return reading.type if same and reading is not None else "double"
 
     def feature_unit(self, view: FeatureView, feature: Feature) -> str:
         """Unit of a feature: none for count, seconds for age, per second for slope, else the reading's."""
-        reading = self.reading(view.entity, feature.of)
+        reading = self._reading_of(view, feature)
         unit = "" if reading is None else reading.unit
         return {"count": "", "age": "s", "slope": f"{unit}/s" if unit else ""}.get(feature.aggregate, unit)
+
+    def _reading_of(self, view: FeatureView, feature: Feature) -> Reading | None:
+        return self.reading(view.entity, feature.of) if feature.relation == "measurements" else None

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from millwright.definitions.base import ReadingType
-from millwright.definitions.models import Aggregate, Definitions, FeatureView
+from millwright.definitions.features import Aggregate
+from millwright.definitions.models import Definitions, FeatureView
 
 PARTIALS: Mapping[Aggregate, tuple[str, ...]] = {
     "count": ("n",),
@@ -32,16 +33,17 @@ _TYPES: Mapping[str, ReadingType] = {
 
 @dataclass(frozen=True, order=True)
 class Partial:
-    """One partial of one reading. `column` cannot meet a key's, whatever readings are called: no partial's name has a `_`."""
+    """One partial of one input (Windowed.input). `column` cannot meet another's, whatever readings are called: no partial's name
+    has a `_`."""
 
-    reading: str
+    input: str
     name: str
     type: ReadingType
 
     @property
     def column(self) -> str:
         """Its column in tiles."""
-        return f"p_{self.reading}_{self.name}"
+        return f"p_{self.input}_{self.name}"
 
 
 def reading_type(definitions: Definitions, view: FeatureView, name: str) -> ReadingType:
@@ -50,11 +52,21 @@ def reading_type(definitions: Definitions, view: FeatureView, name: str) -> Read
     return "double" if reading is None else reading.type
 
 
+def inputs(definitions: Definitions, view: FeatureView) -> dict[str, ReadingType]:
+    """What the view's windows slide over (Windowed.input) and its type, sorted. Of an event it is true that it was."""
+    found = {
+        feature.input: reading_type(definitions, view, feature.of) if feature.relation == "measurements" else "bool"
+        for feature in view.windowed
+    }
+    return dict(sorted(found.items()))
+
+
 def partials(definitions: Definitions, view: FeatureView, *, tile_us: int | None = None) -> tuple[Partial, ...]:
     """Partials of the view's features (of those with tiles of `tile_us` µs, if given), sorted."""
+    types = inputs(definitions, view)
     found = {
-        Partial(feature.of, name, _TYPES.get(name) or reading_type(definitions, view, feature.of))
-        for feature in view.features
+        Partial(feature.input, name, _TYPES.get(name) or types[feature.input])
+        for feature in view.windowed
         if tile_us in {None, feature.tile_us}
         for name in PARTIALS[feature.aggregate]
     }
@@ -63,4 +75,4 @@ def partials(definitions: Definitions, view: FeatureView, *, tile_us: int | None
 
 def tile_sizes(view: FeatureView) -> tuple[int, ...]:
     """The view's distinct tile sizes in microseconds, ascending."""
-    return tuple(sorted({feature.tile_us for feature in view.features}))
+    return tuple(sorted({feature.tile_us for feature in view.windowed}))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from millwright.definitions.models import Aggregate
+from millwright.definitions.features import Aggregate
 
 Expression = Any  # an Ibis value: ibis is not imported by a refresh
 RELATIVE_TOLERANCE = 1e-9

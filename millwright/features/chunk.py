@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millwright.definitions.partials import tile_sizes
-from millwright.features.touched import NEVER, Change, Key, Segment, known_times
+from millwright.features.touched import NEVER, Change, Key, Reach, Segment, known_times
 from millwright.warehouse import history
 from millwright.warehouse.copy import ArrowReader
 from millwright.warehouse.read import Series, Stretch, TileRange, read_events, read_tiles
@@ -35,6 +35,7 @@ class Chunk:
         work: Mapping[Key, Sequence[Change]],
     ) -> None:
         self.tables, self.view, self.segments, self.series, self.work = tables, tables.view, found, series, work
+        self._reach = Reach.of(tables.view)
         self._first = np.array([segment.first for segment in found], dtype=np.int64)
         self._last = np.array([segment.last for segment in found], dtype=np.int64)
         self._end = np.array([segment.end for segment in found], dtype=np.int64)
@@ -42,7 +43,7 @@ class Chunk:
     def events(self, reader: ArrowReader) -> pa.Table:
         """Rows of the segments, from their boundary on."""
         stretches = [
-            Stretch(number, one.series_id, one.sensor_type, from_us(segment.start), from_us(segment.end))
+            Stretch(number, one.series_id, one.relation, one.sensor_type, from_us(segment.start), from_us(segment.end))
             for number, segment in enumerate(self.segments)
             for one in self.series.get(segment.key, ())
             if one.first is not None
@@ -50,14 +51,13 @@ class Chunk:
             and to_us(one.first) < segment.end
             and to_us(one.last) >= segment.start
         ]
-        # A segment whose series are empty has no stretch; its number stands nowhere else, so the engine makes nothing of it.
-        return read_events(reader, self.tables, stretches or [Stretch(-1, -1, "", from_us(0), from_us(0))])
+        return read_events(reader, self.tables, stretches)
 
     def prior(self, reader: ArrowReader) -> pa.Table:
         """Whole tiles before the segments' boundary that reach into their windows."""
         ranges = []
         for size in tile_sizes(self.view):
-            tiles_back = max(feature.window_us for feature in self.view.features if feature.tile_us == size) // size
+            tiles_back = max(feature.window_us for feature in self.view.windowed if feature.tile_us == size) // size
             for number, segment in enumerate(self.segments):
                 ranges.append(TileRange(number, segment.key, size, segment.first // size - tiles_back, segment.start // size))
         return read_tiles(reader, self.tables, ranges)
@@ -122,7 +122,7 @@ class Chunk:
         edges = np.searchsorted(number, np.arange(len(self.segments) + 1))
         for place, segment in enumerate(self.segments):
             here = slice(edges[place], edges[place + 1])
-            known[here] = known_times(self.view, self.work[segment.key], t[here])
+            known[here] = known_times(self._reach, self.work[segment.key], t[here])
         return pa.array(known, pa.timestamp("us", "UTC"), mask=known == NEVER)
 
     def _keys(self, keys: Sequence[Key]) -> dict[str, pa.Array]:

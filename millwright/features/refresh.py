@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from millwright.definitions import Definitions, FeatureView
 from millwright.features.chunk import Chunk
 from millwright.features.compute import engine
-from millwright.features.touched import Change, Key, segments
+from millwright.features.touched import Change, Key, Reach, segments
 from millwright.settings import Settings
 from millwright.warehouse import changes, history
 from millwright.warehouse.copy import arrow_reader
@@ -129,14 +129,16 @@ class _Refresh:
         """Changes by entity: the log's, the requested days, and all there is where the tiles are not to be believed."""
         work: dict[Key, list[Change]] = defaultdict(list)
         for change in pending:
-            logged = Change(to_us(change.first), to_us(change.last), to_us(change.created), change.historical)
+            logged = Change(to_us(change.first), to_us(change.last), change.relation, to_us(change.created), change.historical)
             work[change.keys].append(logged)
-        requested = days and (day_us(days[0]), day_us(days[1] + timedelta(days=1)) - 1)
-        for one in series:
-            if requested:
-                work[one.keys].append(Change(*requested))
-            if not self.state.tiles_complete and one.first is not None and one.last is not None:
-                work[one.keys].append(Change(day_us(one.first.date()), day_us(one.last.date() + timedelta(days=1)) - 1))
+        if days:
+            for key in {one.keys for one in series}:
+                work[key].append(Change(day_us(days[0]), day_us(days[1] + timedelta(days=1)) - 1))
+        if not self.state.tiles_complete:
+            for key, extents in _extents(series).items():
+                # In one piece: a window of the last may reach back to the first.
+                first, last = min(first for first, _ in extents), max(last for _, last in extents)
+                work[key].append(Change(day_us(first.date()), day_us(last.date() + timedelta(days=1)) - 1))
         return work
 
     def _compute(self, work: dict[Key, list[Change]], series: Sequence[Series], created: datetime) -> None:
@@ -144,11 +146,12 @@ class _Refresh:
         for one in series:
             of_key[one.keys].append(one)
         keys = sorted(work)
+        reach = Reach.of(self.view)
         size = self.settings.refresh_entities_per_chunk
         with engine(self.settings, self.state.script) as run, arrow_reader(self.conn) as reader:
             staged = False
             for start in range(0, len(keys), size):
-                found: list[Segment] = [s for key in keys[start : start + size] for s in segments(self.view, key, work[key])]
+                found: list[Segment] = [s for key in keys[start : start + size] for s in segments(reach, key, work[key])]
                 chunk = Chunk(self.tables, found, of_key, work)
                 with self._stage("read"):
                     events, prior = chunk.events(reader), chunk.prior(reader)
@@ -197,6 +200,14 @@ class _Refresh:
         began = time.perf_counter()
         yield
         self.stages[name] += time.perf_counter() - began
+
+
+def _extents(series: Sequence[Series]) -> dict[Key, list[tuple[datetime, datetime]]]:
+    found: dict[Key, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for one in series:
+        if one.first is not None and one.last is not None:
+            found[one.keys].append((one.first, one.last))
+    return found
 
 
 @contextmanager

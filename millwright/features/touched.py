@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,12 @@ NEVER = np.iinfo(np.int64).min
 
 @dataclass(frozen=True)
 class Change:
-    """Rows of one entity changed in [first, last]. `created`: the delivery's clock; None for a requested recomputation,
-    which touches no row after its own `last`. All in µs."""
+    """Rows of one entity and relation changed in [first, last]. `created`: the delivery's clock; None for a requested
+    recomputation, which touches no row after its own `last`. All in µs."""
 
     first: int
     last: int
+    relation: str = "measurements"
     created: int | None = None
     historical: bool = False
 
@@ -45,28 +46,42 @@ class Segment:
     end: int
 
 
-def common_boundary(view: FeatureView) -> int:
-    """µs; every multiple of it begins a tile of each size of the view."""
-    return math.lcm(*tile_sizes(view))
+@dataclass(frozen=True)
+class Reach:
+    """How far a view's changes reach. `boundary` (µs): every multiple of it begins a tile of each size.
+
+    `windows`: (h, W) of the features by the relation that they are about, µs.
+    """
+
+    boundary: int
+    windows: Mapping[str, frozenset[tuple[int, int]]]
+
+    @classmethod
+    def of(cls, view: FeatureView) -> Reach:
+        """The reach of a view."""
+        windows = {
+            relation: frozenset((f.tile_us, f.window_us) for f in view.windowed if f.relation == relation)
+            for relation in view.relations
+        }
+        return cls(math.lcm(*tile_sizes(view)), windows)
+
+    def end(self, change: Change) -> int:
+        """First t (µs) that the change does not touch: the greatest floor(last, h) + h + W over the features about its relation,
+        and after its own rows in any case."""
+        if change.created is None:  # whole days were asked for: they end on a boundary of every tile size
+            return change.last + 1
+        return max(change.last + 1, *(change.last // h * h + h + window for h, window in self.windows[change.relation]))
 
 
-def touched_end(view: FeatureView, last: int) -> int:
-    """First t (µs) that a change at `last` does not touch: the greatest floor(last, h) + h + W over the features."""
-    return max(last // feature.tile_us * feature.tile_us + feature.tile_us + feature.window_us for feature in view.features)
-
-
-def segments(view: FeatureView, key: Key, changes: Iterable[Change]) -> list[Segment]:
+def segments(reach: Reach, key: Key, changes: Iterable[Change]) -> list[Segment]:
     """The changes of one entity as disjoint segments, ascending; [start, end) of no two overlap.
 
-    Because they do not, no segment needs a tile that another rebuilds: a window of the later begins after the earlier's
-    last tile.
+    Because they do not, no segment needs a partial that another changes: a window of the later begins after the earlier's
+    last tile, or is about a relation that did not change there.
     """
-    boundary = common_boundary(view)
     found: list[Segment] = []
     for change in sorted(changes, key=lambda change: change.first):
-        start = change.first // boundary * boundary
-        # A requested range is made of whole days: it ends on a boundary of every tile size.
-        end = change.last + 1 if change.created is None else touched_end(view, change.last)
+        start, end = change.first // reach.boundary * reach.boundary, reach.end(change)
         if found and start < found[-1].end:
             before = found.pop()
             found.append(Segment(key, before.start, before.first, max(before.last, change.last), max(before.end, end)))
@@ -75,21 +90,21 @@ def segments(view: FeatureView, key: Key, changes: Iterable[Change]) -> list[Seg
     return found
 
 
-def known_times(view: FeatureView, changes: Sequence[Change], times: NDArray[np.int64]) -> NDArray[np.int64]:
+def known_times(reach: Reach, changes: Sequence[Change], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Created time (µs) of the newest change that touches each of `times`; NEVER where none does.
 
     A historical delivery was known when it happened: what it brought to t, at min(t, its last event).
     """
-    known = _newest(view, [(change, change.created) for change in changes if not change.historical], times)
-    happened = _newest(view, [(change, change.last) for change in changes if change.historical], times)
+    known = _newest(reach, [(change, change.created) for change in changes if not change.historical], times)
+    happened = _newest(reach, [(change, change.last) for change in changes if change.historical], times)
     return np.maximum(known, np.where(happened == NEVER, NEVER, np.minimum(happened, times)))
 
 
-def _newest(view: FeatureView, weighted: Sequence[tuple[Change, int | None]], times: NDArray[np.int64]) -> NDArray[np.int64]:
+def _newest(reach: Reach, weighted: Sequence[tuple[Change, int | None]], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """The greatest weight over the changes that touch each time: a sweep over their ends."""
     if not weighted:
         return np.full(len(times), NEVER)
-    begins = sorted((change.first, touched_end(view, change.last), weight) for change, weight in weighted if weight is not None)
+    begins = sorted((change.first, reach.end(change), weight) for change, weight in weighted if weight is not None)
     edges = sorted({edge for first, end, _ in begins for edge in (first, end)})
     cells = [NEVER]  # before the first edge
     active: list[tuple[int, int]] = []  # (-weight, end)

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from millwright.definitions import Definitions, Feature, FeatureView
-from millwright.definitions.partials import PARTIALS, Partial, partials, reading_type, tile_sizes
+from millwright.definitions import Definitions, FeatureView
+from millwright.definitions.features import Windowed
+from millwright.definitions.partials import PARTIALS, Partial, inputs, partials, tile_sizes
 from millwright.features import moments
 from millwright.features.aggregates import ALGEBRA, FINALIZERS, tile_index
 from millwright.features.script import Script
@@ -28,8 +29,10 @@ def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     """SQL of the view by dialect (now: `duckdb`); the import and the compilation take about a second.
 
     The script reads two tables and makes three, beside those of its steps:
-    `events(entity_id int, t bigint, sensor_type, r_<reading>…)`: t in µs since 1970 UTC, one row a warehouse row, from a
-    boundary of all tile sizes on; `prior(entity_id, tile_us, tile, p_<reading>_<partial>…)`: whole tiles before that boundary;
+    `events(entity_id int, t bigint, sensor_type, r_<input>…)`: t in µs since 1970 UTC, one row a warehouse row, from a
+    boundary of all tile sizes on; `prior(entity_id, tile_us, tile, p_<input>_<partial>…)`: whole tiles before that boundary.
+    An input is a reading, or `events:<kind>`, true for each such event. Where there are such, `events` has a column `own` too,
+    true for rows of the view's source: only these give feature rows.
     `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
     `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`.
     """
@@ -41,18 +44,21 @@ class _Compiler:
         self._view, self._script = view, Script(dialect)
         self._keep = partials(definitions, view)
         self._of_size = {size: partials(definitions, view, tile_us=size) for size in tile_sizes(view)}
-        self._readings = {f"r_{name}": _IBIS[reading_type(definitions, view, name)] for name in view.readings}
+        self._inputs = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
+        self._own = {"own": "boolean"} if view.kinds else {}
 
     def sql(self) -> str:
         import ibis
 
         parts = {partial.column: _IBIS[partial.type] for partial in self._keep}
-        events = ibis.table({"entity_id": "int32", "t": "int64", "sensor_type": "string", **self._readings}, name="events")
+        events = ibis.table(
+            {"entity_id": "int32", "t": "int64", "sensor_type": "string", **self._inputs, **self._own}, name="events"
+        )
         prior = ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **parts}, name="prior")
         instants = self._script.step("instants", _instants(events, self._keep))
         cuts = {size: self._cut(instants, size) for size in self._of_size}
         tiles = self._script.step("tiles", self._tiles(cuts, prior))
-        rows = instants.select("entity_id", "t")
+        rows = (instants.filter(instants.own) if self._own else instants).select("entity_id", "t")
         for size in self._of_size:
             rows = self._add(rows, self._open_tile(cuts[size], size), "t", f"open_{size}")
             rows = self._add(rows, self._whole_tiles(tiles, size), f"tile_{size}", f"whole_{size}")
@@ -81,7 +87,7 @@ class _Compiler:
                 column = cut[partial.column]
                 if partial.name in _TIME_OF:
                     chosen = column.argmin if partial.name == "first" else column.argmax
-                    merged[partial.column] = chosen(cut[f"p_{partial.reading}_{_TIME_OF[partial.name]}"], where=column.notnull())
+                    merged[partial.column] = chosen(cut[f"p_{partial.input}_{_TIME_OF[partial.name]}"], where=column.notnull())
                 elif partial.name in ALGEBRA:
                     merged[partial.column] = ALGEBRA[partial.name].merge(column)
             kept = _moments_of(self._of_size[size])
@@ -122,17 +128,17 @@ class _Compiler:
         import ibis
 
         tiles = self._script.step(f"tiles_{size}", tiles.filter(tiles.tile_us == size))
-        features = [feature for feature in self._view.features if feature.tile_us == size]
+        features = [feature for feature in self._view.windowed if feature.tile_us == size]
         merged: dict[str, Any] = {}
         slides: dict[tuple[str, int], set[str]] = {}
         for feature in features:
             frame = ibis.range_window(preceding=(feature.window_us // size, 1), group_by="entity_id", order_by="tile")
             for name in PARTIALS[feature.aggregate]:
                 if name in ALGEBRA:
-                    column = tiles[f"p_{feature.of}_{name}"]
-                    merged[f"whole:{feature.window_us}:p_{feature.of}_{name}"] = ALGEBRA[name].merge(column).over(frame)
+                    column = tiles[f"p_{feature.input}_{name}"]
+                    merged[f"whole:{feature.window_us}:p_{feature.input}_{name}"] = ALGEBRA[name].merge(column).over(frame)
                 elif name in moments.NAMES:
-                    slides.setdefault((feature.of, feature.window_us), set()).add(name)
+                    slides.setdefault((feature.input, feature.window_us), set()).add(name)
         whole = tiles.select("entity_id", "tile", **merged)
         for (of, window), kept in sorted(slides.items()):
             names = [name for name in moments.NAMES if name in kept]
@@ -147,7 +153,7 @@ class _Compiler:
 
     def _look_up(self, rows: Table, instants: Table, tiles: Table) -> Table:
         """Add the values that stand at the windows' first and last times. A time before the events' first is a prior tile's."""
-        wanted = {(f.aggregate, f.of, f.window_us): f for f in self._view.features if f.aggregate in _TIME_OF}
+        wanted = {(f.aggregate, f.input, f.window_us): f for f in self._view.windowed if f.aggregate in _TIME_OF}
         for (end, of, window), feature in sorted(wanted.items()):
             time, value, name = f"p_{of}_{_TIME_OF[end]}", f"p_{of}_{end}", f"{end}:{window}:p_{of}_{end}"
             in_events = instants.filter(instants[time].notnull()).select("entity_id", at=time, value=value)
@@ -163,12 +169,12 @@ class _Compiler:
     def _finalize(self, rows: Table) -> Table:
         """One row per instant: every feature and, where it is not exact, its tolerance."""
         merged = {}
-        for feature in self._view.features:
+        for feature in self._view.windowed:
             for name, value in _merged(rows, feature).items():
                 merged[_place(feature, name)] = value
         rows = self._script.step("merged", rows.select("entity_id", "t", **merged))
         values, tolerances = {}, {}
-        for feature in self._view.features:
+        for feature in self._view.windowed:
             window = {name: rows[_place(feature, name)] for name in PARTIALS[feature.aggregate]} | {"t": rows.t}
             aggregate = FINALIZERS[feature.aggregate]
             values[feature.name] = aggregate.finalize(window)
@@ -181,7 +187,7 @@ def _instants(events: Table, keep: Sequence[Partial]) -> Table:
     """One row per entity and time; ties ordered by sensor_type."""
     made = {}
     for partial in keep:
-        value = events[f"r_{partial.reading}"]
+        value = events[f"r_{partial.input}"]
         if partial.name in _TIME_OF:
             chosen = value.argmin if partial.name == "first" else value.argmax
             made[partial.column] = chosen(events.sensor_type, where=value.notnull())
@@ -189,27 +195,29 @@ def _instants(events: Table, keep: Sequence[Partial]) -> Table:
             made[partial.column] = moments.of_instant(value, events.t, partial.name)
         else:
             made[partial.column] = ALGEBRA[partial.name].prepare(value, events.sensor_type, events.t)
+    if "own" in events.columns:
+        made["own"] = events.own.any()
     return events.group_by("entity_id", "t").aggregate(**made).cast({p.column: _IBIS[p.type] for p in keep})
 
 
-def _place(feature: Feature, name: str) -> str:
+def _place(feature: Windowed, name: str) -> str:
     """The column of a partial of a feature's whole window. Moments differ with what is kept of them."""
     kind = feature.aggregate if name in moments.NAMES else "window"
-    return f"{kind}:{feature.window_us}:p_{feature.of}_{name}"
+    return f"{kind}:{feature.window_us}:p_{feature.input}_{name}"
 
 
-def _merged(rows: Table, feature: Feature) -> dict[str, Any]:
+def _merged(rows: Table, feature: Windowed) -> dict[str, Any]:
     """The partials of a feature's whole window: whole tiles and open tile, or as they were looked up."""
     found = {}
     whole, head = f"whole:{feature.window_us}:", f"open:{feature.tile_us}:"
     for name in PARTIALS[feature.aggregate]:
-        column = f"p_{feature.of}_{name}"
+        column = f"p_{feature.input}_{name}"
         if name in _TIME_OF:
             found[name] = rows[f"{name}:{feature.window_us}:{column}"]
         elif name in ALGEBRA:
             found[name] = ALGEBRA[name].join(rows[whole + column], rows[head + column])
     if kept := [name for name in PARTIALS[feature.aggregate] if name in moments.NAMES]:
-        both = moments.joined(_state(rows, feature.of, kept, whole), _state(rows, feature.of, kept, head))
+        both = moments.joined(_state(rows, feature.input, kept, whole), _state(rows, feature.input, kept, head))
         found |= {name: both[name] for name in kept}
     return found
 
@@ -219,7 +227,7 @@ def _moments_of(used: Sequence[Partial]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for partial in used:
         if partial.name in moments.NAMES:
-            found[partial.reading] = (*found.get(partial.reading, ()), partial.name)
+            found[partial.input] = (*found.get(partial.input, ()), partial.name)
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from millwright.definitions import Definitions
-from millwright.definitions.load import nearest
+from millwright.definitions.words import nearest
 from millwright.landing.names import BadName, shown
 from millwright.landing.receive import Delivery, Received, TooLarge, plan, store
 from millwright.settings import Settings

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Dataset, Definitions, Entity
 from millwright.definitions.datasets import Format, Layout, Numbers, Timestamps
-from millwright.definitions.load import nearest
+from millwright.definitions.words import nearest
 from millwright.landing.rows import Refused
 
 EVENT = "event_timestamp"

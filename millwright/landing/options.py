@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from millwright.definitions.load import nearest
+from millwright.definitions.words import nearest
 from millwright.landing.mapping import BadOptions, Delivery
 
 _MARKS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|", "none": ""}

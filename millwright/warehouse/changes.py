@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from millwright.definitions import FeatureView
 from millwright.warehouse import statements
@@ -20,6 +21,7 @@ from millwright.warehouse import statements
 class LoggedChange:
     """Rows of the entity `keys` (values in the order of the sorted join key names) changed in [first, last]."""
 
+    relation: str
     keys: tuple[str, ...]
     first: datetime
     last: datetime
@@ -45,20 +47,18 @@ def view_state(conn: psycopg.Connection[Any], view_id: str) -> ViewState | None:
 
 
 def pending_changes(conn: psycopg.Connection[Any], view: FeatureView, after: datetime) -> list[LoggedChange]:
-    """Changes of the view's source created after `after`."""
-    parameters = {"entity": view.entity, "sensor_type": view.source.sensor_type, "after": after}
+    """Changes created after `after` of rows that the view reads."""
     return [
-        LoggedChange(tuple(keys), first, last, created, historical)
-        for keys, first, last, created, historical in conn.execute(statements.load("pending_changes"), parameters)
+        LoggedChange(relation, tuple(keys), *rest)
+        for relation, keys, *rest in conn.execute(_reading("pending_changes"), {**_reads(view), "after": after})
     ]
 
 
 def stale_views(conn: psycopg.Connection[Any], views: Iterable[FeatureView]) -> list[str]:
-    """Ids of the applied, not retired `views` that have unread changes of their source, in the given order."""
+    """Ids of the applied, not retired `views` that have unread changes, in the given order."""
     found = []
     for view in views:
-        parameters = {"view_id": view.id, "entity": view.entity, "sensor_type": view.source.sensor_type}
-        row = conn.execute(statements.load("stale_views"), parameters).fetchone()
+        row = conn.execute(_reading("stale_views"), {**_reads(view), "view_id": view.id}).fetchone()
         if row is not None and row[0]:
             found.append(view.id)
     return found
@@ -66,6 +66,20 @@ def stale_views(conn: psycopg.Connection[Any], views: Iterable[FeatureView]) -> 
 
 def view_progress(conn: psycopg.Connection[Any], view: FeatureView, batch_id: int, created: datetime) -> tuple[bool, bool] | None:
     """Of a view that reads what the batch changed at `created`: (whether its rows have it, whether it is published)."""
-    source = {"view_id": view.id, "entity": view.entity, "sensor_type": view.source.sensor_type}
-    row = conn.execute(statements.load("view_progress"), {**source, "batch_id": batch_id, "created": created}).fetchone()
+    parameters = {**_reads(view), "view_id": view.id, "batch_id": batch_id, "created": created}
+    row = conn.execute(_reading("view_progress"), parameters).fetchone()
     return None if row is None else (row[0], row[1])
+
+
+def _reading(name: str) -> sql.Composed:
+    """A statement about the changes that a view reads; which these are stands in one place."""
+    return statements.load(name).format(reads=statements.load("reads_change"))
+
+
+def _reads(view: FeatureView) -> dict[str, Any]:
+    return {
+        "entity": view.entity,
+        "relation": view.relations[0],
+        "sensor_type": view.source.sensor_type,
+        "kinds": list(view.kinds),
+    }

@@ -1,4 +1,4 @@
-"""Reads measurements and tiles as the engine wants them: JSONB becomes typed columns here, once.
+"""Reads rows and tiles as the engine wants them: JSONB becomes typed columns here, once.
 
 Belongs here: the queries and the types. Does not: which stretches are read (features/touched.py), what is computed.
 """
@@ -18,27 +18,30 @@ from millwright.definitions.base import ReadingType
 from millwright.definitions.partials import reading_type
 from millwright.warehouse import statements
 from millwright.warehouse.copy import ArrowReader
+from millwright.warehouse.relations import Relation, statement, table_of
 from millwright.warehouse.tables import SQL_TYPES, ViewTables, key_column
+from millwright.warehouse.timestamps import from_us
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # A value of another JSON type than the reading's is no value of it.
 _READ: dict[ReadingType, str] = {
-    "double": "case when jsonb_typeof(m.readings -> {name}) = 'number' "
-    "then (m.readings -> {name})::double precision end as {column}",
-    "int64": "case when jsonb_typeof(m.readings -> {name}) = 'number' and m.readings ->> {name} ~ '^-?[0-9]{{1,18}}$' "
-    "then (m.readings -> {name})::bigint end as {column}",
-    "string": "case when jsonb_typeof(m.readings -> {name}) = 'string' then m.readings ->> {name} end as {column}",
-    "bool": "case when jsonb_typeof(m.readings -> {name}) = 'boolean' then (m.readings -> {name})::boolean end as {column}",
+    "double": "case when jsonb_typeof(m.{values} -> {name}) = 'number' "
+    "then (m.{values} -> {name})::double precision end as {column}",
+    "int64": "case when jsonb_typeof(m.{values} -> {name}) = 'number' and m.{values} ->> {name} ~ '^-?[0-9]{{1,18}}$' "
+    "then (m.{values} -> {name})::bigint end as {column}",
+    "string": "case when jsonb_typeof(m.{values} -> {name}) = 'string' then m.{values} ->> {name} end as {column}",
+    "bool": "case when jsonb_typeof(m.{values} -> {name}) = 'boolean' then (m.{values} -> {name})::boolean end as {column}",
 }
 
 
 @dataclass(frozen=True)
 class Series:
-    """A series of a view's source and the extent of its rows; first and last are None while it has none."""
+    """A series that a view reads and the extent of its rows; first and last are None while it has none."""
 
     series_id: int
+    relation: str
     keys: tuple[str, ...]
     sensor_type: str
     first: datetime | None
@@ -51,6 +54,7 @@ class Stretch:
 
     segment: int
     series_id: int
+    relation: str
     sensor_type: str
     first: datetime
     end: datetime
@@ -68,24 +72,38 @@ class TileRange:
 
 
 def series_of(conn: psycopg.Connection[Any], view: FeatureView) -> list[Series]:
-    """Every series of the view's source."""
-    parameters = {"entity": view.entity, "sensor_type": view.source.sensor_type}
-    rows = conn.execute(statements.load("series_of_entity"), parameters)
-    return [Series(series_id, tuple(keys), sensor_type, first, last) for series_id, keys, sensor_type, first, last in rows]
+    """Every series of the view's source, and of the kinds of event that it is about."""
+    words = {view.relations[0]: [view.source.sensor_type] if view.source.sensor_type else None, Relation.EVENTS: list(view.kinds)}
+    return [
+        Series(series_id, relation, tuple(keys), *rest)
+        for name in view.relations
+        for series_id, relation, keys, *rest in conn.execute(
+            statement("series_of_entity", Relation(name)), {"entity": view.entity, "words": words[name]}
+        )
+    ]
 
 
 def read_events(reader: ArrowReader, tables: ViewTables, stretches: Sequence[Stretch]) -> pa.Table:
-    """The engine's `events`: (entity_id int32 = segment, t int64 µs, sensor_type, r_<reading>…)."""
+    """The engine's `events`: (entity_id int32 = segment, t int64 µs, sensor_type, r_<input>…), `own` where it wants it."""
     import pyarrow as pa
 
-    readings = sql.SQL(", ").join(
-        sql.SQL(_READ[reading_type(tables.definitions, tables.view, name)]).format(
-            name=sql.Literal(name), column=sql.Identifier(f"r_{name}")
-        )
-        for name in tables.view.readings
-    )
+    found = [_read(reader, tables, name, [s for s in stretches if s.relation == name]) for name in tables.view.relations]
+    table = pa.concat_tables(found, promote_options="default")
+    index = table.schema.get_field_index("t")
+    return table.set_column(index, "t", table.column("t").cast(pa.int64()))
+
+
+def _read(reader: ArrowReader, tables: ViewTables, relation: str, stretches: Sequence[Stretch]) -> pa.Table:
+    # A segment whose series are empty has no stretch; its number stands nowhere else, so the engine makes nothing of it.
+    stretches = stretches or [Stretch(-1, -1, relation, "", from_us(0), from_us(0))]
+    rows, values = table_of(Relation(relation))
+    own = relation == tables.view.relations[0]
+    inputs = _values(tables, values) if own else _happened(tables.view)
+    if tables.view.kinds:
+        inputs.append(sql.SQL("{} as own").format(sql.Literal(own)))
     query = statements.load("read_events").format(
-        readings=readings,
+        inputs=sql.Composed([sql.SQL(", ") + each for each in inputs]),
+        rows=rows,
         segments=sql.Literal([s.segment for s in stretches]),
         series=sql.Literal([s.series_id for s in stretches]),
         sensor_types=sql.Literal([s.sensor_type for s in stretches]),
@@ -94,9 +112,23 @@ def read_events(reader: ArrowReader, tables: ViewTables, stretches: Sequence[Str
         first=sql.Literal(min(s.first for s in stretches)),
         end=sql.Literal(max(s.end for s in stretches)),
     )
-    table = reader.fetch(query)
-    index = table.schema.get_field_index("t")
-    return table.set_column(index, "t", table.column("t").cast(pa.int64()))
+    return reader.fetch(query)
+
+
+def _values(tables: ViewTables, values: str) -> list[sql.Composed]:
+    return [
+        sql.SQL(_READ[reading_type(tables.definitions, tables.view, name)]).format(
+            name=sql.Literal(name), column=sql.Identifier(f"r_{name}"), values=sql.Identifier(values)
+        )
+        for name in tables.view.readings
+    ]
+
+
+def _happened(view: FeatureView) -> list[sql.Composed]:
+    return [
+        sql.SQL("case when s.sensor_type = {} then true end as {}").format(sql.Literal(kind), sql.Identifier(f"r_events:{kind}"))
+        for kind in view.kinds
+    ]
 
 
 def read_tiles(reader: ArrowReader, tables: ViewTables, ranges: Sequence[TileRange]) -> pa.Table:

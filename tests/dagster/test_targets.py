@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import dagster as dg
 import pytest
 
 from millwright.landing.undo import undo
@@ -21,6 +24,19 @@ entity: machine
 columns: {timestamp: event_timestamp}
 attributes: {severity: {type: int64, min: 0, description: How bad.}}
 """
+STATE = """
+feature_view: press_state
+version: 1
+entity: machine
+source: {sensor_type: press}
+owner: reliability@example.com
+description: A press and what befell it.
+ttl: 2h
+features:
+  - {name: temperature_last, aggregate: last, of: temperature, window: 1h, description: Latest temperature.}
+  - {name: failures_30d, aggregate: count, of: failure, from: events, window: 30d, description: Failures of a month.}
+  - {name: since_maintenance, aggregate: age, of: maintenance, from: events, window: 90d, description: Since the last maintenance.}
+"""
 SCORES = """
 dataset: scores
 description: Wear as a laboratory measured it.
@@ -37,6 +53,7 @@ def three(place: Place) -> Place:
     """The place with a dataset of each target."""
     for name, text in (("log", LOG), ("scores", SCORES)):
         (place.settings.feature_repo / "datasets" / f"{name}.yaml").write_text(text)
+    (place.settings.feature_repo / "feature_views" / "press_state_v1.yaml").write_text(STATE)
     apply(place.settings, by="test")
     with open_platform(place.settings) as platform:
         place.definitions = build_definitions(place.settings, sensors=[planner(platform.definitions, tick_seconds=0)])
@@ -66,6 +83,33 @@ def test_each_target_is_marked_on_its_own_asset_and_checked(three: Place) -> Non
     assert not any(asset == "warehouse/measurements" for asset, _ in checked)
     assert three.one("select attributes from warehouse.events") == {"severity": 3}
     assert three.one("select features from warehouse.feature_sets") == {"wear": 0.5}
+
+
+def test_an_event_reaches_the_features_about_it_and_redis(three: Place) -> None:
+    at = NOON.isoformat()
+    spec = three.definitions.resolve_asset_graph().get(dg.AssetKey(["features", "press_state_v1"]))
+    assert spec.parent_keys == {dg.AssetKey(["warehouse", "measurements"]), dg.AssetKey(["warehouse", "events"])}
+    three.drop("a.csv", *rows("press-01", NOON, 3))
+    assert three.run(three.tick().run_requests[0]).success
+    three.drop(
+        "b.csv",
+        f"{(NOON - timedelta(days=20)).isoformat()},press-01,failure,3",
+        f"{at},press-01,failure,1",
+        f"{(NOON - timedelta(hours=1)).isoformat()},press-01,maintenance,1",
+        dataset="log",
+        header="timestamp,machine_id,kind,severity",
+    )
+    (request,) = three.tick().run_requests
+    result = three.run(request)
+    assert result.success, failure(result)
+    day = DAY.isoformat()
+    assert {("features/press_state_v1", day), ("online/press_state_v1", day)} <= set(marked(result))
+    assert not any("machine_vitals" in asset for asset, _ in marked(result))
+    values = "select failures_30d, since_maintenance from features.press_state_v1 order by event_timestamp desc limit 1"
+    assert three.conn.execute(values).fetchone() == (2, three.one("select 3600 + 2 * 60.0::float8"))
+    undo(three.conn, three.one("select max(batch_id) from landing.batches"), by="test")
+    assert three.run(three.tick().run_requests[0]).success
+    assert three.conn.execute(values).fetchone() == (0, None)
 
 
 def test_an_undo_asks_for_a_run_that_takes_the_features_back(three: Place) -> None:

@@ -21,6 +21,7 @@ readings:
   temperature: {unit: degC, min: -50, max: 400}
   state: {type: string}
 """
+LOG = "dataset: log\nentity: machine\ntarget: events\nkinds: [failure, maintenance]\n"
 VIEW = """\
 feature_view: vitals
 version: 1
@@ -36,6 +37,7 @@ features:
 def repo(tmp_path: Path) -> Path:
     write(tmp_path, "entities/machine.yaml", ENTITY)
     write(tmp_path, "datasets/fleet.yaml", DATASET)
+    write(tmp_path, "datasets/log.yaml", LOG)
     write(tmp_path, "feature_views/vitals_v1.yaml", VIEW)
     return tmp_path
 
@@ -89,6 +91,16 @@ def test_prose_is_not_in_the_hash_and_values_are(repo: Path):
         ("feature_views/vitals_v1.yaml", VIEW.replace("ttl: 2h", "ttl: soon"), "feature_views/vitals_v1.yaml:4: ttl: 'soon' is not a duration"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("version: 1", "version: 2"), "the file must be named vitals_v2.yaml"),
         ("feature_views/vitals_v1.yaml", VIEW + "wners: x\n", "feature_views/vitals_v1.yaml:8: wners: unknown field (did you mean owner?)"),
+        ("feature_views/vitals_v1.yaml", VIEW.replace("aggregate: mean", "agregate: mean"), "feature_views/vitals_v1.yaml:6: features.0.agregate: unknown field (did you mean aggregate?)"),
+        ("feature_views/vitals_v1.yaml", VIEW.replace("aggregate: mean", "aggregate: mena"), "got 'mena' (did you mean mean?)"),
+        ("feature_views/vitals_v1.yaml", VIEW.replace("window: 1h", "window: 5000d"), "feature_views/vitals_v1.yaml:6: features.0: window must be at most 3660d"),
+        ("feature_views/vitals_v1.yaml", VIEW + "  - {name: f, aggregate: count, of: failur, from: events, window: 30d}\n",
+         "feature_views/vitals_v1.yaml:8: features.2.of: no dataset of machine has the kind failur (did you mean failure?)"),
+        ("feature_views/vitals_v1.yaml", VIEW + "  - {name: f, aggregate: mean, of: failure, from: events, window: 30d}\n",
+         "feature_views/vitals_v1.yaml:8: features.2: an event has no value to aggregate: from: events takes count or age, got mean"),
+        ("feature_views/vitals_v1.yaml", VIEW + "  - {name: f, aggregate: count, of: failure, from: event, window: 30d}\n",
+         "feature_views/vitals_v1.yaml:8: features.2.from: Input should be 'measurements' or 'events', got 'event' (did you mean events?)"),
+        ("datasets/log.yaml", LOG.replace("kinds: [", "sources: ["), "datasets/log.yaml:4: sources: unknown field"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("temperature_count_1h", "temperature_mean_1h"), "feature names must be unique: temperature_mean_1h"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("temperature_count_1h", "machine_id"), "this name is taken by a join key"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("temperature_count_1h", "event_timestamp"), "reserved names: event_timestamp"),
@@ -106,6 +118,26 @@ def test_prose_is_not_in_the_hash_and_values_are(repo: Path):
 def test_a_mistake_says_where_and_what(repo: Path, name: str, text: str, expected: str):
     write(repo, name, text)
     assert any(expected in mistake for mistake in mistakes(repo)), mistakes(repo)
+
+
+def test_a_kind_of_event_is_any_where_a_dataset_lists_none(repo: Path):
+    write(repo, "datasets/log.yaml", LOG.partition("kinds")[0])
+    write(
+        repo, "feature_views/vitals_v1.yaml", VIEW + "  - {name: f, aggregate: age, of: oil_change, from: events, window: 90d}\n"
+    )
+    view = (definitions := load(repo)).feature_views["vitals_v1"]
+    assert (view.kinds, view.readings, view.relations) == (("oil_change",), ("temperature",), ("measurements", "events"))
+    assert (definitions.feature_type(view, view.features[2]), definitions.feature_unit(view, view.features[2])) == ("double", "s")
+    (repo / "datasets/log.yaml").unlink()
+    assert "no dataset of machine has the target events" in mistakes(repo)[0]
+
+
+@pytest.mark.parametrize("window", ["1s", "59s", "1m", "15m", "6h", "30d", "90d"])
+def test_windows_from_a_second_to_ninety_days_are_taken(repo: Path, window: str):
+    write(repo, "feature_views/vitals_v1.yaml", VIEW.replace("1h}", f"{window}}}"))
+    assert {feature.window_us for feature in load(repo).feature_views["vitals_v1"].windowed} == {
+        int(parse(window).total_seconds()) * 10**6
+    }
 
 
 def test_all_mistakes_are_told_at_once(repo: Path):

@@ -6,6 +6,7 @@ Belongs here: the slow and obvious computation. Does not: anything imported from
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -24,13 +25,23 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A labelled moment: entity, kind, time in µs."""
+
+    key: str
+    kind: str
+    t: int
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """A feature: aggregate of a reading over a window in µs."""
+    """A feature: aggregate of a reading (of `relation` events: of a kind of label) over a window in µs."""
 
     name: str
     aggregate: str
     of: str
     window: int
+    relation: str = "measurements"
 
 
 def tile(window: int) -> int:
@@ -43,8 +54,11 @@ def begin(t: int, window: int) -> int:
     return (t - window) // size * size
 
 
-def value(events: list[Event], wanted: Wanted, t: int) -> tuple[float | int | None, float]:
-    """(value, how far another may lie from it) over the entity's events in [floor(t − W, h), t]."""
+def value(events: list[Event], wanted: Wanted, t: int, labels: Sequence[Label] = ()) -> tuple[float | int | None, float]:
+    """(value, how far another may lie from it) over the entity's events, or labels, in [floor(t − W, h), t]."""
+    if wanted.relation == "events":
+        times = sorted(one.t for one in labels if one.kind == wanted.of and begin(t, wanted.window) <= one.t <= t)
+        return (len(times) if wanted.aggregate == "count" else (t - times[-1]) / 1e6 if times else None), 0.0
     inside = [e for e in events if begin(t, wanted.window) <= e.t <= t and wanted.of in dict(e.readings)]
     inside.sort(key=lambda e: (e.t, e.sensor_type.encode()))
     points = [(e.t, dict(e.readings)[wanted.of]) for e in inside]
@@ -97,11 +111,14 @@ def root(value: Fraction) -> float:
     return math.isqrt(int(value * scale * scale)) / scale
 
 
-def rows(events: list[Event], features: list[Wanted]) -> dict[tuple[str, int], dict[str, tuple[float | int | None, float]]]:
-    """(key, t) → feature → (value, tolerance), one for every entity and event time."""
+def rows(
+    events: list[Event], features: list[Wanted], labels: Sequence[Label] = ()
+) -> dict[tuple[str, int], dict[str, tuple[float | int | None, float]]]:
+    """(key, t) → feature → (value, tolerance), one for every entity and event time; a label gives no row."""
     found = {}
     for key in {event.key for event in events}:
         mine = [event for event in events if event.key == key]
+        known = [label for label in labels if label.key == key]
         for t in {event.t for event in mine}:
-            found[key, t] = {feature.name: value(mine, feature, t) for feature in features}
+            found[key, t] = {feature.name: value(mine, feature, t, known) for feature in features}
     return found

@@ -20,16 +20,18 @@ from millwright.settings import Settings
 from millwright.warehouse.commit import next_timestamp
 from millwright.warehouse.connect import connect
 from millwright.warehouse.migrate import migrate
+from millwright.warehouse.relations import Relation, table_of
 from millwright.warehouse.tables import create_view_tables
 from millwright.warehouse.timestamps import from_us, to_us
-from tests.features.oracle import Event, Wanted
+from tests.features.oracle import Event, Label, Wanted
 
 BASE = to_us(datetime(2026, 3, 1, tzinfo=UTC))
+Row = Event | Label
 _compiled: dict[str, str] = {}
 
 
 def definitions(features: Sequence[Wanted], sensor_type: str | None = None) -> tuple[Definitions, FeatureView]:
-    readings = {name: Reading(unit="u") for name in ("a", "b")}
+    readings = {name: Reading(unit="u") for name in ("a", "b", "failure")}
     view = FeatureView.model_validate(
         {
             "feature_view": "vitals",
@@ -38,13 +40,17 @@ def definitions(features: Sequence[Wanted], sensor_type: str | None = None) -> t
             "source": {"sensor_type": sensor_type},
             "ttl": "2h",
             "features": [
-                {"name": f.name, "aggregate": f.aggregate, "of": f.of, "window": f"{f.window // 1_000_000}s"} for f in features
+                {"name": f.name, "aggregate": f.aggregate, "of": f.of, "from": f.relation, "window": f"{f.window // 1_000_000}s"}
+                for f in features
             ],
         }
     )
     found = Definitions(
         entities={"machine": Entity(entity="machine", join_keys={"machine_id": "string"})},
-        datasets={"fleet": Dataset(dataset="fleet", entity="machine", readings=readings)},
+        datasets={
+            "fleet": Dataset(dataset="fleet", entity="machine", readings=readings),
+            "log": Dataset(dataset="log", entity="machine", target="events"),
+        },
         feature_views={view.id: view},
     )
     return found, view
@@ -81,7 +87,7 @@ class Plant:
         self.conn.close()
 
     def deliver(
-        self, events: Iterable[Event], *, gone: Iterable[Event] = (), conn: psycopg.Connection[Any] | None = None
+        self, events: Iterable[Row], *, gone: Iterable[Row] = (), conn: psycopg.Connection[Any] | None = None
     ) -> datetime:
         """Write (or replace) rows, take others out, log the changes; returns the delivery's created time."""
         conn = conn or self.conn
@@ -93,35 +99,42 @@ class Plant:
             ).fetchone()[0]
             days = [from_us(e.t).date() for e in [*events, *gone]]
             conn.execute("select warehouse.ensure_months(%s, %s)", (min(days), max(days)))
-            touched: dict[tuple[str, str, date], list[int]] = {}
+            touched: dict[tuple[str, str, str, date], list[int]] = {}
             for event in events:
+                relation, _ = _series_of(event)
+                rows, values = table_of(relation)
                 conn.execute(
-                    "insert into warehouse.measurements values (%s, %s, %s, %s, 1) on conflict (series_id, event_timestamp)"
-                    " do update set readings = excluded.readings, batch_id = excluded.batch_id",
-                    (self._series(conn, event), from_us(event.t), json.dumps(dict(event.readings)), batch),
+                    sql.SQL(
+                        "insert into {rows} values (%s, %s, %s, %s, 1) on conflict (series_id, event_timestamp)"
+                        " do update set {values} = excluded.{values}, batch_id = excluded.batch_id"
+                    ).format(rows=rows, values=sql.Identifier(values)),
+                    (self._series(conn, event), from_us(event.t), json.dumps(dict(getattr(event, "readings", ()))), batch),
                 )
             for event in gone:
+                rows, _ = table_of(_series_of(event)[0])
                 conn.execute(
-                    "delete from warehouse.measurements where series_id = %s and event_timestamp = %s",
+                    sql.SQL("delete from {} where series_id = %s and event_timestamp = %s").format(rows),
                     (self._series(conn, event), from_us(event.t)),
                 )
             for event in [*events, *gone]:
-                touched.setdefault((event.key, event.sensor_type, from_us(event.t).date()), []).append(event.t)
+                touched.setdefault((event.key, *_series_of(event), from_us(event.t).date()), []).append(event.t)
             created = next_timestamp(conn)
-            for (key, sensor_type, _), times in touched.items():
+            for (key, relation, word, _), times in touched.items():
                 conn.execute(
-                    "insert into warehouse.changes values (%s, %s, 'measurements', 'machine', %s, %s, %s, %s)",
-                    (created, batch, [key], sensor_type, from_us(min(times)), from_us(max(times))),
+                    "insert into warehouse.changes values (%s, %s, %s, 'machine', %s, %s, %s, %s)",
+                    (created, batch, relation, [key], word, from_us(min(times)), from_us(max(times))),
                 )
         return created
 
-    def _series(self, conn: psycopg.Connection[Any], event: Event) -> int:
+    def _series(self, conn: psycopg.Connection[Any], event: Row) -> int:
+        relation, word = _series_of(event)
         conn.execute(
-            "insert into warehouse.series (entity, keys, sensor_type) values ('machine', %s, %s) on conflict do nothing",
-            ([event.key], event.sensor_type),
+            "insert into warehouse.series (relation, entity, keys, sensor_type) values (%s, 'machine', %s, %s) on conflict do nothing",
+            (relation, [event.key], word),
         )
         return conn.execute(
-            "select series_id from warehouse.series where keys = %s and sensor_type = %s", ([event.key], event.sensor_type)
+            "select series_id from warehouse.series where (relation, keys, sensor_type) = (%s, %s, %s)",
+            (relation, [event.key], word),
         ).fetchone()[0]
 
     def refresh(self, days: Days | None = None, conn: psycopg.Connection[Any] | None = None) -> RefreshReport:
@@ -144,10 +157,14 @@ class Plant:
     def reset(self) -> None:
         """Everything but the definitions as new: a fresh warehouse costs a property test too much."""
         self.conn.execute(
-            "truncate warehouse.series, warehouse.measurements, warehouse.changes, landing.batches,"
+            "truncate warehouse.series, warehouse.measurements, warehouse.event_rows, warehouse.changes, landing.batches,"
             " features.vitals_v1_history, features.vitals_v1_tiles cascade"
         )
         self.conn.execute("update features.state set refresh_watermark = 'epoch', tiles_complete = false")
+
+
+def _series_of(row: Row) -> tuple[Relation, str]:
+    return (Relation.EVENTS, row.kind) if isinstance(row, Label) else (Relation.MEASUREMENTS, row.sensor_type)
 
 
 def all_days() -> Days:

@@ -1,4 +1,3 @@
-select keys, first, last, created_timestamp, historical
-from warehouse.changes
-where relation = 'measurements' and entity = %(entity)s and (%(sensor_type)s::text is null or sensor_type = %(sensor_type)s)
-  and created_timestamp > %(after)s
+select c.relation, c.keys, c.first, c.last, c.created_timestamp, c.historical
+from warehouse.changes c
+where {reads} and c.created_timestamp > %(after)s

@@ -1,7 +1,5 @@
 select s.refresh_watermark < any (
-  select c.created_timestamp from warehouse.changes c
-  where c.relation = 'measurements' and c.entity = %(entity)s and (%(sensor_type)s::text is null or c.sensor_type = %(sensor_type)s)
-    and c.created_timestamp > s.refresh_watermark
+  select c.created_timestamp from warehouse.changes c where {reads} and c.created_timestamp > s.refresh_watermark
 )
 from features.state s join catalog.feature_views v using (view_id)
 where s.view_id = %(view_id)s and v.status <> 'retired'

@@ -1,0 +1,77 @@
+"""Models of one column of a feature view, and what the engine computes of it.
+
+Belongs here: what a feature's line may say. Does not: the view around it (models.py), what files must agree on (load.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from millwright.definitions.base import Definition, Name
+from millwright.definitions.durations import MICROSECOND, Duration, tile_size
+
+Aggregate = Literal["count", "sum", "mean", "min", "max", "range", "stddev", "first", "last", "slope", "age"]
+OF_ANYTHING = frozenset({"count", "first", "last", "age"})
+"""Aggregates that need no number."""
+OF_EVENTS: tuple[Aggregate, ...] = ("count", "age")
+"""Aggregates that need no value."""
+LONGEST = timedelta(days=3660)
+"""A window beyond it is a slip of the pen."""
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """An aggregate over a window of `window_us` microseconds: of a reading, or of a kind of event."""
+
+    name: str
+    aggregate: Aggregate
+    of: str
+    relation: str
+    window_us: int
+
+    @property
+    def tile_us(self) -> int:
+        """Tile size h(W) in microseconds."""
+        return tile_size(timedelta(microseconds=self.window_us))
+
+    @property
+    def input(self) -> str:
+        """What it is an aggregate of, in the engine's columns. A kind cannot meet a reading: no name has a colon."""
+        return self.of if self.relation == "measurements" else f"{self.relation}:{self.of}"
+
+
+class Feature(Definition):
+    """One column of a feature view: an aggregate of a reading over a window that ends at the row's time.
+
+    With `from: events`, `of` is a kind of event: how many there were, or the seconds since the last one.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    name: Name
+    aggregate: Aggregate
+    of: Name
+    relation: Literal["measurements", "events"] = Field(default="measurements", alias="from")
+    window: Duration
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        size = tile_size(self.window)
+        if (self.window // MICROSECOND) % size:
+            raise ValueError(f"window must be a multiple of its tile size, {timedelta(microseconds=size)}")
+        if self.window > LONGEST:
+            raise ValueError(f"window must be at most {LONGEST.days}d")
+        if self.relation == "events" and self.aggregate not in OF_EVENTS:
+            raise ValueError(
+                f"an event has no value to aggregate: from: events takes {' or '.join(OF_EVENTS)}, got {self.aggregate}"
+            )
+        return self
+
+    @property
+    def windowed(self) -> Windowed:
+        """As the engine computes it."""
+        return Windowed(self.name, self.aggregate, self.of, self.relation, self.window // MICROSECOND)
