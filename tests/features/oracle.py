@@ -12,13 +12,14 @@ from fractions import Fraction
 
 TILES = [1, 5, 10, 15, 30, 60, 300, 900, 3600, 21600, 86400]
 SECOND = 1_000_000
+Key = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Event:
-    """A warehouse row: entity, sensor type, time in µs, readings."""
+    """A warehouse row: entity (one with several join keys: their values), sensor type, time in µs, readings."""
 
-    key: str
+    key: Key
     sensor_type: str
     t: int
     readings: tuple[tuple[str, float], ...]
@@ -28,7 +29,7 @@ class Event:
 class Label:
     """A labelled moment: entity, kind, time in µs."""
 
-    key: str
+    key: Key
     kind: str
     t: int
 
@@ -113,7 +114,7 @@ def root(value: Fraction) -> float:
 
 def rows(
     events: list[Event], features: list[Wanted], labels: Sequence[Label] = ()
-) -> dict[tuple[str, int], dict[str, tuple[float | int | None, float]]]:
+) -> dict[tuple[Key, int], dict[str, tuple[float | int | None, float]]]:
     """(key, t) → feature → (value, tolerance), one for every entity and event time; a label gives no row."""
     found = {}
     for key in {event.key for event in events}:

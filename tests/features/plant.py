@@ -6,7 +6,7 @@ Belongs here: setting up and reading back. Does not: expected values (oracle.py)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -23,14 +23,17 @@ from millwright.warehouse.migrate import migrate
 from millwright.warehouse.relations import Relation, table_of
 from millwright.warehouse.tables import create_view_tables
 from millwright.warehouse.timestamps import from_us, to_us
-from tests.features.oracle import Event, Label, Wanted
+from tests.features.oracle import Event, Key, Label, Wanted
 
 BASE = to_us(datetime(2026, 3, 1, tzinfo=UTC))
 Row = Event | Label
+ONE_KEY = {"machine_id": "string"}
 _compiled: dict[str, str] = {}
 
 
-def definitions(features: Sequence[Wanted], sensor_type: str | None = None) -> tuple[Definitions, FeatureView]:
+def definitions(
+    features: Sequence[Wanted], sensor_type: str | None = None, join_keys: Mapping[str, str] = ONE_KEY
+) -> tuple[Definitions, FeatureView]:
     readings = {name: Reading(unit="u") for name in ("a", "b", "failure")}
     view = FeatureView.model_validate(
         {
@@ -46,7 +49,7 @@ def definitions(features: Sequence[Wanted], sensor_type: str | None = None) -> t
         }
     )
     found = Definitions(
-        entities={"machine": Entity(entity="machine", join_keys={"machine_id": "string"})},
+        entities={"machine": Entity(entity="machine", join_keys=dict(join_keys))},
         datasets={
             "fleet": Dataset(dataset="fleet", entity="machine", readings=readings),
             "log": Dataset(dataset="log", entity="machine", target="events"),
@@ -59,11 +62,19 @@ def definitions(features: Sequence[Wanted], sensor_type: str | None = None) -> t
 class Plant:
     """One view over one warehouse."""
 
-    def __init__(self, url: str, features: Sequence[Wanted], *, sensor_type: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        features: Sequence[Wanted],
+        *,
+        sensor_type: str | None = None,
+        join_keys: Mapping[str, str] = ONE_KEY,
+        **settings: Any,
+    ) -> None:
         migrate(url)
         self.url = url
         self.features = list(features)
-        self.definitions, self.view = definitions(features, sensor_type)
+        self.definitions, self.view = definitions(features, sensor_type, join_keys)
         self.settings = Settings(**settings)
         self.conn = connect(url, autocommit=True)
         self.apply()
@@ -99,7 +110,7 @@ class Plant:
             ).fetchone()[0]
             days = [from_us(e.t).date() for e in [*events, *gone]]
             conn.execute("select warehouse.ensure_months(%s, %s)", (min(days), max(days)))
-            touched: dict[tuple[str, str, str, date], list[int]] = {}
+            touched: dict[tuple[Key, str, str, date], list[int]] = {}
             for event in events:
                 relation, _ = _series_of(event)
                 rows, values = table_of(relation)
@@ -122,7 +133,7 @@ class Plant:
             for (key, relation, word, _), times in touched.items():
                 conn.execute(
                     "insert into warehouse.changes values (%s, %s, %s, 'machine', %s, %s, %s, %s)",
-                    (created, batch, relation, [key], word, from_us(min(times)), from_us(max(times))),
+                    (created, batch, relation, _keys(key), word, from_us(min(times)), from_us(max(times))),
                 )
         return created
 
@@ -130,23 +141,27 @@ class Plant:
         relation, word = _series_of(event)
         conn.execute(
             "insert into warehouse.series (relation, entity, keys, sensor_type) values (%s, 'machine', %s, %s) on conflict do nothing",
-            (relation, [event.key], word),
+            (relation, _keys(event.key), word),
         )
         return conn.execute(
             "select series_id from warehouse.series where (relation, keys, sensor_type) = (%s, %s, %s)",
-            (relation, [event.key], word),
+            (relation, _keys(event.key), word),
         ).fetchone()[0]
 
     def refresh(self, days: Days | None = None, conn: psycopg.Connection[Any] | None = None) -> RefreshReport:
         return refresh(conn or self.conn, self.settings, self.definitions, self.view, days=days)
 
-    def rows(self, relation: str = "vitals_v1", where: str = "true") -> dict[tuple[str, int], dict[str, Any]]:
-        """(machine_id, µs) → columns of the current rows."""
+    def rows(self, relation: str = "vitals_v1", where: str = "true") -> dict[tuple[Key, int], dict[str, Any]]:
+        """(join key, or values of several as text, µs) → columns of the current rows."""
         with self.conn.cursor() as cursor:
             cursor.execute(sql.SQL("select * from features.{} where " + where).format(sql.Identifier(relation)))
             names = [column.name for column in cursor.description]
             found = [dict(zip(names, row, strict=True)) for row in cursor]
-        return {(row["machine_id"], to_us(row["event_timestamp"])): row for row in found}
+        names = self.definitions.entity_of(self.view).keys
+        keys = [tuple(str(row[name]) for name in names) for row in found]
+        return {
+            (key if len(key) > 1 else key[0], to_us(row["event_timestamp"])): row for key, row in zip(keys, found, strict=True)
+        }
 
     def versions(self) -> int:
         return self.conn.execute("select count(*) from features.vitals_v1_history").fetchone()[0]
@@ -161,6 +176,10 @@ class Plant:
             " features.vitals_v1_history, features.vitals_v1_tiles cascade"
         )
         self.conn.execute("update features.state set refresh_watermark = 'epoch', tiles_complete = false")
+
+
+def _keys(key: Key) -> list[str]:
+    return [key] if isinstance(key, str) else list(key)
 
 
 def _series_of(row: Row) -> tuple[Relation, str]:
