@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,8 @@ from millwright.landing.staged import Staged
 from millwright.landing.unpack import verify
 from millwright.settings import NotConfigured, Settings
 from millwright.warehouse import commit, ledger, merge
+from millwright.warehouse.merge import Piece
+from millwright.warehouse.months import ensure_months, months_of
 from millwright.warehouse.relations import Relation
 
 T = TypeVar("T")
@@ -121,7 +123,6 @@ def dry_run(
     work = _Work(conn, settings, definitions, dataset, delivery)
     try:
         with opened(conn, settings, definition, delivery, path) as source, work.staged(source) as staged:
-            work.months(staged)
             result = _attempted(lambda direct: _rolled_back(work, staged, path.name, direct=direct))
     except Refused as error:
         found = error.found if isinstance(error, TooManyBad) else {}
@@ -144,7 +145,6 @@ def _land(
         )
     work = _Work(conn, settings, definitions, batch.dataset, delivery)
     with _source(conn, settings, dataset, delivery, batch) as source, work.staged(source) as staged:
-        work.months(staged)
         return _attempted(lambda direct: _commit(work, batch, staged, fingerprint, run_id, direct=direct))
 
 
@@ -271,29 +271,24 @@ class _Work:
 
     @contextmanager
     def staged(self, source: Source) -> Iterator[Staged]:
-        """Every line, read and typed."""
+        """The delivery's lines; read already where they are judged as a whole before anything is written."""
         self.meant = source.meant(self.delivery) if isinstance(source, RepairFile) else self.delivery
         staged = Staged(self.settings, self.definitions, self.dataset, self.meant, source, now=datetime.now(UTC))
         try:
-            with self._timed("check"):
-                staged.fill()
+            if not staged.streams or self._most_bad is not None:
+                with self._timed("check"):
+                    staged.fill()
+                self._check_share(staged, staged.rejected.rows)
             yield staged
         finally:
             staged.close()
 
-    def months(self, staged: Staged) -> None:
-        """Make the partitions that the lines need."""
-        if self.relation is Relation.MEASUREMENTS and staged.first_event is not None and staged.last_event is not None:
-            merge.ensure_months(self.conn, staged.first_event.date(), staged.last_event.date())
-
     def merge(self, staged: Staged, batch_id: int, *, direct: bool = True) -> dict[str, Any]:
         """Merge and quarantine in the open transaction; returns what the receipt says about the rows. Raises TooManyBad."""
-        self._check_share(staged, staged.rejected.rows)
-        correction = self.meant.correction
         staged.forget_conflicts()
         with self._timed("merge"):
-            lines = staged.lines.tables()
-            merged = merge.merge(self.conn, self.relation, batch_id, staged.series(), lines, correction=correction, direct=direct)
+            pieces = self._pieces(staged)
+            merged = merge.merge(self.conn, self.relation, batch_id, pieces, correction=self.meant.correction, direct=direct)
         with self._timed("quarantine"):
             rejected = chain(
                 staged.rejected.tables(), (staged.conflicting(some, batch_id) for some in merge.conflicts(self.conn))
@@ -320,14 +315,35 @@ class _Work:
             "preview": staged.preview,
         }
 
+    def _pieces(self, staged: Staged) -> Iterator[Piece]:
+        """The lines, when the partitions that they need are there. The time of waiting for them is that of `check`."""
+        pieces, months = staged.pieces(), set[date]()
+        while True:
+            with self._timed("check", of="merge"):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            if self.relation is Relation.MEASUREMENTS:
+                found = months_of(piece.lines["event_timestamp"])
+                ensure_months(self.conn, found - months)
+                months |= found
+            yield piece
+
+    @property
+    def _most_bad(self) -> float | None:
+        """`max_bad_fraction`; what is left of a repair is no new delivery, and its share says nothing."""
+        return self.definitions.datasets[self.dataset].max_bad_fraction if self.delivery.repairs is None else None
+
     def _check_share(self, staged: Staged, bad: int) -> None:
-        """Hold `max_bad_fraction`; what is left of a repair is no new delivery, and its share says nothing."""
-        limit = self.definitions.datasets[self.dataset].max_bad_fraction
-        if limit is not None and self.delivery.repairs is None and bad > limit * staged.received:
+        if (limit := self._most_bad) is not None and bad > limit * staged.received:
             raise TooManyBad(self.dataset, limit, bad, staged)
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str, *, of: str | None = None) -> Iterator[None]:
+        """Add the seconds of the block to a stage, and take them from the one `of` which they are a part."""
         start = time.perf_counter()
         yield
-        self.stages[stage] = round(time.perf_counter() - start, 4)
+        spent = time.perf_counter() - start
+        self.stages[stage] = round(self.stages.get(stage, 0.0) + spent, 4)
+        if of is not None:
+            self.stages[of] = round(self.stages.get(of, 0.0) - spent, 4)

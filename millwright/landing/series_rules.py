@@ -87,6 +87,11 @@ class SeriesRules:
         self._open = ExitStack()
         self._db: duckdb.DuckDBPyConnection | None = None
 
+    @property
+    def decide(self) -> bool:
+        """Whether a line may be set aside for another; without, no more than warnings are told in the end."""
+        return any(reading.unique or reading.counter for _, reading in self._readings)
+
     def watches(self, name: str) -> bool:
         """Whether a reading has such a rule."""
         return name in self._numbers

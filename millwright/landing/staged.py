@@ -6,7 +6,7 @@ Belongs here: source → rules → spool, and what the receipt says about it. Do
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,12 +32,15 @@ _LINES = pa.schema(
 )
 _REJECTED = pa.schema([("position", pa.int64()), ("original", pa.binary()), ("errors", pa.string())])
 
+_Kinds = dict[tuple[str, str], tuple[int, int, str]]
+"""Code and column → how many, position and message of the first."""
+
 
 class Staged:
     """Reads a source once, block by block, into spools; afterwards its counts are final but for conflicts.
 
     `lines`: position, local (number of the series), event_timestamp, readings (JSON text). `rejected`: position, original bytes,
-    errors (JSON text).
+    errors (JSON text). `streams`: its lines can be merged while it is read: no later line decides about an earlier one.
     """
 
     def __init__(
@@ -63,18 +66,22 @@ class Staged:
             unit=source.unit,
         )
         self._columns = self._rules.mapped(source.header) if source.header is not None else None
+        # Of a topic nothing streams: no transaction waits for another server.
+        self.streams = source.header is not None and not self._rules.several.decide and not self._rules.long
+        self._typed = ahead(self._take(block) for block in ahead(source.blocks()))
+        self._begun = self._complete = False
         self._hidden = frozenset(definition.sensitive)
         self._entity, self._word, self._dataset = definition.entity, definition.word, dataset
         self._keys = definitions.entities[definition.entity].keys
         self._series: dict[tuple[str, ...], int] = {}
-        self._kinds: dict[tuple[str, str], tuple[int, int, str]] = {}
-        self._kinds_read = self._kinds
+        self._kinds: _Kinds = {}
+        self._conflicts: _Kinds = {}
         self.received = self.ignored = self.bytes = 0
         self.first_event: datetime | None = None
         self.last_event: datetime | None = None
         self.new_readings: list[str] = []
         self.warnings: list[ErrorKind] = []
-        self._used: Sequence[int] | None = None
+        self._used: npt.NDArray[np.int32] | None = None
         self.preview: list[dict[str, Any]] = []
         self.facts: dict[str, Any] = {}
         self.mapping: dict[str, Any] = {}
@@ -91,44 +98,47 @@ class Staged:
         return getattr(self._source, "repaired", {})
 
     def close(self) -> None:
-        """Give back what the rules and the spools hold."""
+        """Give back what the reading, the rules and the spools hold."""
+        self._typed.close()
         self._rules.close()
         self.lines.close()
         self.rejected.close()
 
     def fill(self) -> None:
         """Read to the end. Raises Refused, Unavailable, OSError."""
-        for block in ahead(self._source.blocks()):
-            self._take(block)
-            if self._source.header is not None and self.received > self._settings.max_rows_per_file:
-                raise Refused(
-                    f"The file has more than {self._settings.max_rows_per_file:,} rows (setting max_rows_per_file). "
-                    "Nothing was loaded; split it."
-                )
+        for _ in self._read():
+            pass
+
+    def pieces(self) -> Iterator[merge.Piece]:
+        """The lines with the series that are new in them; the first time, if it streams, while they are read. Raises as fill."""
+        if self.streams and not self._begun:
+            yield from self._read()
+            return
+        self.fill()
+        used = np.arange(len(self._series), dtype=np.int32) if self._used is None else self._used
+        series = self._numbered(used)
+        for table in self.lines.tables():
+            yield merge.Piece(series, table)
+            series = series.slice(0, 0)
+
+    def _read(self) -> Iterator[merge.Piece]:
+        """What is not yet read, spooled and counted before it is told."""
+        self._begun = True
+        yield from filter(None, self._typed)
+        if not self._complete:
+            self._complete = True
+            self._conclude()
+
+    def _conclude(self) -> None:
         self.preview = [capped(row, self._settings) for row in self.preview]
         self.facts, self.mapping = self._source.facts(), self._rules.facts(self._source.header)
         self._judge()
         if self._rules.long:
             self.lines = by_key(self.lines)
-        self._kinds_read = dict(self._kinds)
 
     def forget_conflicts(self) -> None:
         """Count conflicts anew: the transaction that found them was rolled back."""
-        self._kinds = dict(self._kinds_read)
-
-    def series(self) -> pa.Table:
-        """Which series the local numbers are: local int32, entity, keys list<string>, sensor_type."""
-        used = range(len(self._series)) if self._used is None else self._used
-        names = sorted(self._series, key=self._series.__getitem__)
-        keys = [names[local] for local in used]
-        return pa.table(
-            {
-                "local": pa.array(used, pa.int32()),
-                "entity": pa.array([self._entity] * len(keys), pa.string()),
-                "keys": pa.array([list(key[:-1]) for key in keys], pa.list_(pa.string())),
-                "sensor_type": pa.array([key[-1] for key in keys], pa.string()),
-            }
-        )
+        self._conflicts = {}
 
     def conflicting(self, conflicts: Sequence[merge.Conflict], batch_id: int) -> pa.Table:
         """Lines that contradict the warehouse, as rejected ones; they are counted."""
@@ -137,7 +147,7 @@ class Staged:
             Rejected(conflict.position, original, [self._told(cell, batch_id) for cell in conflict.cells])
             for conflict, original in zip(conflicts, originals, strict=True)
         ]
-        self._count(lines)
+        _count(self._conflicts, lines)
         return self._table(lines)
 
     def kinds(self) -> list[ErrorKind]:
@@ -152,7 +162,7 @@ class Staged:
                 message=message,
             )
             for (code, column), (count, first, message) in sorted(
-                self._kinds.items(), key=lambda item: (-item[1][0], item[1][1], item[0])
+                (self._kinds | self._conflicts).items(), key=lambda item: (-item[1][0], item[1][1], item[0])
             )
         ]
         return found[: self._settings.kept_error_kinds]
@@ -173,7 +183,7 @@ class Staged:
         for lines in self._rules.several.failed(pa.array(fresh)):
             originals = self._source.originals(np.array([position for position, _ in lines], dtype=np.int64))
             rejected = [Rejected(at, original, errors) for (at, errors), original in zip(lines, originals, strict=True)]
-            self._count(rejected)
+            _count(self._kinds, rejected)
             self.rejected.put(self._table(rejected))
         self._keep_others(positions)
 
@@ -181,7 +191,7 @@ class Staged:
         """Write rejected lines again, with the further errors of those that have some; returns the positions of all."""
         further = {at: errors for lines in self._rules.several.failed(table["position"]) for at, errors in lines}
         if further:
-            self._count([Rejected(position, b"", errors) for position, errors in further.items()])
+            _count(self._kinds, [Rejected(position, b"", errors) for position, errors in further.items()])
             kept = self._settings.kept_errors_per_row
             told = [
                 json.dumps(first_errors(json.loads(errors) + further[at], kept), ensure_ascii=False) if at in further else errors
@@ -203,7 +213,7 @@ class Staged:
                     self.lines.put(kept)
                     self._note_bounds(kept["event_timestamp"])
                     used.update(pc.unique(kept["local"]).to_pylist())
-        self._used = sorted(used)
+        self._used = np.array(sorted(used), dtype=np.int32)
         out = set(failed.to_pylist())
         self.preview = [row for row in self.preview if row[self._source.unit] not in out]
 
@@ -212,10 +222,16 @@ class Staged:
         self.first_event = min(filter(None, (self.first_event, bounds["min"])))
         self.last_event = max(filter(None, (self.last_event, bounds["max"])))
 
-    def _take(self, block: Block) -> None:
+    def _take(self, block: Block) -> merge.Piece | None:
+        """Type a block and spool it; None where no line of it is good. Runs in the thread that reads ahead."""
         typed = self._rules.apply(block)
         self.received += block.rows + len(block.rejected) - typed.ignored
         self.ignored += typed.ignored
+        if self._source.header is not None and self.received > self._settings.max_rows_per_file:
+            raise Refused(
+                f"The file has more than {self._settings.max_rows_per_file:,} rows (setting max_rows_per_file). "
+                "Nothing was loaded; split it."
+            )
         self.new_readings += [name for name in typed.new_readings if name not in self.new_readings]
         rejected = list(block.rejected)
         if typed.errors:
@@ -224,15 +240,17 @@ class Staged:
             cells = list(typed.errors.values())
             originals = self._source.originals(positions[order])
             rejected += [Rejected(int(positions[at]), original, cells[at]) for at, original in zip(order, originals, strict=True)]
-        self._count(rejected)
+        _count(self._kinds, rejected)
         self.rejected.put(self._table(rejected))
         if not len(typed.good):
-            return
-        positions = block.positions[typed.good]
+            return None
+        positions, known = block.positions[typed.good], len(self._series)
         columns = [pa.array(positions), pa.array(self._numbers(typed)), typed.event_timestamp, typed.readings]
-        self.lines.put(pa.table(columns, schema=_LINES))
+        lines = pa.table(columns, schema=_LINES)
+        self.lines.put(lines)
         self._note_bounds(typed.event_timestamp)
         self._show(typed, positions)
+        return merge.Piece(self._numbered(np.arange(known, len(self._series), dtype=np.int32)), lines)
 
     def _numbers(self, typed: Typed) -> npt.NDArray[np.int32]:
         """The number of each row's series in this delivery; new series get the next ones."""
@@ -248,6 +266,19 @@ class Staged:
         locals_ = np.array([self._series.setdefault(name, len(self._series)) for name in names], dtype=np.int32)
         return locals_[inverse]
 
+    def _numbered(self, locals_: npt.NDArray[np.int32]) -> pa.Table:
+        """Which series these local numbers are."""
+        names = list(self._series)
+        keys = [names[local] for local in locals_]
+        return pa.table(
+            {
+                "local": pa.array(locals_, pa.int32()),
+                "entity": pa.array([self._entity] * len(keys), pa.string()),
+                "keys": pa.array([list(key[:-1]) for key in keys], pa.list_(pa.string())),
+                "sensor_type": pa.array([key[-1] for key in keys], pa.string()),
+            }
+        )
+
     def _show(self, typed: Typed, positions: npt.NDArray[np.int64]) -> None:
         for at in range(min(self._settings.preview_rows - len(self.preview), len(positions))):
             keys = {name: column[at].as_py() for name, column in typed.keys.items()}
@@ -255,15 +286,6 @@ class Staged:
             shown = {"event_timestamp": moment, **keys, **json.loads(typed.readings[at].as_py())}
             visible = {name: value for name, value in shown.items() if name not in self._hidden}
             self.preview.append({self._source.unit: int(positions[at]), **visible})
-
-    def _count(self, lines: Sequence[Rejected]) -> None:
-        for line in lines:
-            for error in line.errors:
-                kind = (error["code"], error["column"])
-                count, first, message = self._kinds.get(kind, (0, line.position, error["message"]))
-                if line.position < first:
-                    first, message = line.position, error["message"]
-                self._kinds[kind] = (count + 1, first, message)
 
     def _told(self, cell: dict[str, Any], batch_id: int) -> CellError:
         where = (
@@ -286,3 +308,13 @@ class Staged:
         ]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _REJECTED, strict=True)]
         return pa.table(arrays, schema=_REJECTED)
+
+
+def _count(kinds: _Kinds, lines: Sequence[Rejected]) -> None:
+    for line in lines:
+        for error in line.errors:
+            kind = (error["code"], error["column"])
+            count, first, message = kinds.get(kind, (0, line.position, error["message"]))
+            if line.position < first:
+                first, message = line.position, error["message"]
+            kinds[kind] = (count + 1, first, message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 
 def connect(url: str, *, autocommit: bool = False, name: LiteralString = "millwright") -> psycopg.Connection[Any]:
@@ -15,3 +16,15 @@ def connect(url: str, *, autocommit: bool = False, name: LiteralString = "millwr
     return psycopg.connect(
         url, autocommit=autocommit, application_name=name, connect_timeout=10, options="-c timezone=UTC -c datestyle=ISO"
     )
+
+
+def parameters_of(conn: psycopg.Connection[Any]) -> str:
+    """What opens another connection to the same server and database as the same user, password included: never to be shown."""
+    info = conn.info
+    parameters: dict[str, Any] = {**info.get_parameters(), "password": info.password, "connect_timeout": 10}
+    return make_conninfo(**parameters)
+
+
+def beside(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Another connection like this one, in autocommit. Raises psycopg.OperationalError."""
+    return psycopg.connect(parameters_of(conn), autocommit=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+
+from millwright.warehouse.connect import parameters_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,10 +66,7 @@ def arrow_reader(conn: psycopg.Connection[Any]) -> Iterator[ArrowReader]:
     assert row is not None
     if row[1] not in {"repeatable read", "serializable"}:
         raise psycopg.ProgrammingError("arrow_reader needs a repeatable read transaction; begin one before reading")
-    info = conn.info
-    parameters: dict[str, Any] = {**info.get_parameters(), "password": info.password, "connect_timeout": 10}
-    dsn = make_conninfo(**parameters)
-    with adbc_driver_postgresql.connect(dsn) as database, adbc.AdbcConnection(database) as second:
+    with adbc_driver_postgresql.connect(parameters_of(conn)) as database, adbc.AdbcConnection(database) as second:
         second.set_autocommit(False)
         reader = ArrowReader(second)
         reader.run(sql.SQL("set transaction isolation level repeatable read, read only"))

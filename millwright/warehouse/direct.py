@@ -27,16 +27,21 @@ _DAY = 86_400_000_000
 
 
 class Direct:
-    """The direct way of one delivery. `ids`: series_id by local number."""
+    """The direct way of one delivery."""
 
-    def __init__(self, conn: psycopg.Connection[Any], relation: Relation, batch_id: int, ids: Ints) -> None:
-        self._conn, self._relation, self._batch_id, self._ids = conn, relation, batch_id, ids
-        self._compared = np.zeros(len(ids), dtype=np.bool_)
+    def __init__(self, conn: psycopg.Connection[Any], relation: Relation, batch_id: int) -> None:
+        self._conn, self._relation, self._batch_id = conn, relation, batch_id
+        self._ids = np.empty(0, dtype=np.int64)  # series_id by local number
+        self._compared = np.empty(0, dtype=np.bool_)
         self._touched: list[Ints] = []
         self.rows = 0
 
-    def take(self, lines: pa.Table) -> pa.Table:
-        """Copy what meets nothing of `lines` (position, local, event_timestamp, readings); return the rest, in its order."""
+    def take(self, lines: pa.Table, numbered: Ints) -> pa.Table:
+        """Copy what meets nothing of `lines` (position, local, event_timestamp, readings); return the rest, in its order.
+
+        `numbered`: (local, series_id) of the series that no piece before had, shape (n, 2).
+        """
+        self._know(numbered)
         local = lines["local"].to_numpy()
         times = lines["event_timestamp"].cast(pa.int64()).to_numpy()
         series = self._ids[local]
@@ -69,6 +74,12 @@ class Direct:
                 "lines": pa.array(lines),
             }
         )
+
+    def _know(self, numbered: Ints) -> None:
+        more = int(numbered[:, 0].max(initial=-1)) + 1 - len(self._ids)  # a series of set aside lines alone has no number
+        if more > 0:
+            self._ids, self._compared = np.pad(self._ids, (0, more)), np.pad(self._compared, (0, more))
+        self._ids[numbered[:, 0]] = numbered[:, 1]
 
     def _meet(self, series: Ints, first: Ints, last: Ints) -> Ints:
         """Indices of the spans in which the warehouse has a row."""

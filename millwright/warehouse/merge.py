@@ -32,6 +32,15 @@ _CONFLICTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Some lines of a delivery: position int64, local int32, event_timestamp, readings (JSON text); and the series that no piece
+    before it had: local int32, entity, keys list<string>, sensor_type. `local` is the number of a series in the delivery."""
+
+    series: pa.Table
+    lines: pa.Table
+
+
+@dataclass(frozen=True)
 class Matched:
     """Duplicates of one batch: how many, the first of them, and the position there that it repeats."""
 
@@ -66,36 +75,31 @@ class KeysVanished(RuntimeError):
     """Rows were taken out by another transaction in the middle of the comparison; landing again is safe."""
 
 
-def ensure_months(conn: psycopg.Connection[Any], first: date, last: date) -> None:
-    """Make the month partitions that these UTC days need; before the landing's transaction, so that none waits for another."""
-    conn.execute("select warehouse.ensure_months(%s, %s)", (first, last))
-
-
 def merge(
     conn: psycopg.Connection[Any],
     relation: Relation,
     batch_id: int,
-    series: pa.Table,
-    lines: Iterable[pa.Table],
+    pieces: Iterable[Piece],
     *,
     correction: bool,
     direct: bool,
 ) -> Merged:
     """Merge the lines of a delivery in the caller's transaction (read committed). Raises KeysVanished, psycopg.Error.
 
-    `series`: local int32, entity, keys list<string>, sensor_type. `lines`: tables of position int64, local int32,
-    event_timestamp, readings (JSON text). `direct`: what provably meets nothing skips the comparison; that can end with
-    UniqueViolation of the rows where another transaction writes the same keys, and is to be landed again without.
-    Two landings at once wait for each other: series, then keys, each in their order; without `direct` they never deadlock.
+    `direct`: what provably meets nothing skips the comparison; that can end with UniqueViolation of the rows where another
+    transaction writes the same keys, and is to be landed again without. Two landings at once wait for each other: series, then
+    keys, each in their order. Without `direct`, and with every series in the first piece, they never deadlock.
     """
     batch: dict[str, Any] = {"batch": batch_id, "correction": correction}
     conn.execute("set local work_mem = '128MB'")
     conn.execute("set local jit = off")
     if _one(conn, "select count(*) from pg_class where oid = to_regclass('pg_temp.staged')") == 0:
         conn.execute(statements.load("stage_tables"))
-    ids = _number(conn, relation, series)
-    way = Direct(conn, relation, batch_id, ids)
-    staged = sum(_stage(conn, way.take(table) if direct and not correction else table) for table in lines)
+    way = Direct(conn, relation, batch_id)
+    staged = 0
+    for piece in pieces:
+        numbered = _number(conn, relation, piece.series)
+        staged += _stage(conn, way.take(piece.lines, numbered) if direct and not correction else piece.lines)
     merged = _compared(conn, relation, batch, staged) if staged else Merged(loaded=0, corrected=0, duplicate=0, conflicts=0)
     _copy(conn, "touched", way.touched())
     days = dict(conn.execute("select day, sum(lines)::bigint from touched group by day order by day").fetchall())
@@ -103,16 +107,14 @@ def merge(
 
 
 def _number(conn: psycopg.Connection[Any], relation: Relation, series: pa.Table) -> npt.NDArray[np.int64]:
-    """Make what series are missing; their series_id by local number."""
+    """Make what series are missing; (local, series_id) of each, shape (n, 2)."""
     import numpy as np
 
-    _copy(conn, "local_series", series)
+    if not _copy(conn, "local_series", series):
+        return np.empty((0, 2), dtype=np.int64)
     conn.execute("analyze local_series")
     conn.execute(statement("upsert_series", relation))
-    numbered = np.array(conn.execute(statement("number_series", relation)).fetchall(), dtype=np.int64).reshape(-1, 2)
-    ids = np.zeros(int(numbered[:, 0].max(initial=-1)) + 1, dtype=np.int64)  # a series of set aside lines alone has no number
-    ids[numbered[:, 0]] = numbered[:, 1]
-    return ids
+    return np.array(conn.execute(statement("number_series", relation)).fetchall(), dtype=np.int64).reshape(-1, 2)
 
 
 def _stage(conn: psycopg.Connection[Any], lines: pa.Table) -> int:

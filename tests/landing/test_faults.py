@@ -70,9 +70,10 @@ LANDING = [
     ("before", "millwright.warehouse.ledger:begin"),
     ("after", "millwright.warehouse.ledger:begin"),
     ("before", "millwright.landing.rules:Rules.apply"),
-    ("after", "millwright.landing.staged:Staged.fill"),
-    ("after", "millwright.warehouse.merge:ensure_months"),
     ("before", "millwright.warehouse.merge:merge"),
+    ("after", "millwright.landing.load:ensure_months"),
+    ("after", "millwright.warehouse.direct:Direct.take"),
+    ("after", "millwright.landing.staged:Staged._conclude"),
     ("after", "millwright.warehouse.merge:merge"),
     ("after", "millwright.warehouse.merge:quarantine"),
     ("after", "millwright.warehouse.commit:next_timestamp"),
@@ -102,7 +103,7 @@ def killed(plant: Plant, batch_id: int | None, work: str, when: str, where: str)
 
 
 @pytest.mark.property
-@pytest.mark.parametrize(("when", "where"), chosen(LANDING, (3, 6, 10, 11)))
+@pytest.mark.parametrize(("when", "where"), chosen(LANDING, (4, 7, 11, 12)))
 def test_I3_a_run_killed_at_any_stage_leaves_no_half_batch_and_lands_once(plant: Plant, when: str, where: str) -> None:
     plant.land(FIRST)
     received = plant.receive(TEXT)

@@ -43,7 +43,7 @@ def test_folded_lines_leave_what_compared_lines_leave(plant: Plant, deliveries: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorting, "_PIECE", piece)
         folded = [landed(plant, f"case-{case}-a", lines, number) for number, lines in enumerate(deliveries)]
-        patch.setattr(Direct, "take", lambda way, lines: lines)
+        patch.setattr(Direct, "take", lambda way, lines, numbered: lines)
         compared = [landed(plant, f"case-{case}-b", lines, number) for number, lines in enumerate(deliveries)]
     assert [counts for counts, _ in folded] == [counts for counts, _ in compared]
     assert rows(plant, f"case-{case}-a", [batch for _, batch in folded]) == rows(
