@@ -33,7 +33,7 @@ from millwright.landing.structure import second_table
 from millwright.landing.top import Top, check_nul, read_top
 from millwright.landing.unpack import Opened, check_digest, open_plain
 
-_BLOCK = 16 * 1024 * 1024
+_BLOCK = 4 * 1024 * 1024
 _RARE_BLOCK = 2 * 1024 * 1024
 """Less at once where Python splits: its texts take ten times the bytes."""
 _HEAD = 256 * 1024
