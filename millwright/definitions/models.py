@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from millwright.definitions.base import Definition, KeyType, Name, ReadingType
 from millwright.definitions.datasets import Dataset, Reading
-from millwright.definitions.durations import Duration
-from millwright.definitions.features import Feature, Windowed
+from millwright.definitions.durations import MICROSECOND, Duration
+from millwright.definitions.features import LONGEST, Feature, Windowed
 
 RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
 
@@ -46,19 +46,29 @@ class Source(BaseModel):
 
 
 class FeatureView(Definition):
-    """Features of one entity, one version a file."""
+    """Features of one entity, one version a file.
+
+    `every`: of each bucket of that length (of the clock of 1970, UTC) only its last row is kept, once the entity has a row at or
+    after the bucket's end.
+    """
 
     feature_view: Name
     version: int = Field(ge=1, le=9999)
     entity: Name
     source: Source = Source()
     ttl: Duration
+    every: Duration | None = None
     features: list[Feature] = Field(min_length=1, max_length=500)
 
     @property
     def id(self) -> str:
         """`<view>_v<n>`: asset, table, Feast view and Redis all use it."""
         return f"{self.feature_view}_v{self.version}"
+
+    @property
+    def every_us(self) -> int | None:
+        """Length of the buckets in microseconds."""
+        return self.every // MICROSECOND if self.every else None
 
     @property
     def windowed(self) -> tuple[Windowed, ...]:
@@ -87,6 +97,8 @@ class FeatureView(Definition):
             raise ValueError(f"feature names must be unique: {', '.join(doubled)}")
         if taken := sorted(RESERVED & set(names)):
             raise ValueError(f"reserved names: {', '.join(taken)}")
+        if self.every and self.every > LONGEST:
+            raise ValueError(f"every must be at most {LONGEST.days}d")
         return self
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millwright.definitions.partials import tile_sizes
+from millwright.features.buckets import CLOSED_BY, closed_known
 from millwright.features.touched import NEVER, Change, Key, Reach, Segment, known_times
 from millwright.warehouse import history
 from millwright.warehouse.copy import ArrowReader
@@ -33,9 +34,11 @@ class Chunk:
         found: Sequence[Segment],
         series: Mapping[Key, Sequence[Series]],
         work: Mapping[Key, Sequence[Change]],
+        next_row: Mapping[int, int],
     ) -> None:
+        """`next_row`: by segment, the time (µs) of a row after it that the engine is to see too."""
         self.tables, self.view, self.segments, self.series, self.work = tables, tables.view, found, series, work
-        self._reach = Reach.of(tables.view)
+        self._reach, self._next_row = Reach.of(tables.view), next_row
         self._first = np.array([segment.first for segment in found], dtype=np.int64)
         self._last = np.array([segment.last for segment in found], dtype=np.int64)
         self._end = np.array([segment.end for segment in found], dtype=np.int64)
@@ -50,6 +53,12 @@ class Chunk:
             and one.last is not None
             and to_us(one.first) < segment.end
             and to_us(one.last) >= segment.start
+        ]
+        stretches += [
+            Stretch(number, one.series_id, one.relation, one.sensor_type, from_us(t), from_us(t + 1))
+            for number, t in self._next_row.items()
+            for one in self.series[self.segments[number].key]
+            if one.relation == self.view.relations[0]
         ]
         return read_events(reader, self.tables, stretches)
 
@@ -74,9 +83,9 @@ class Chunk:
         columns: dict[str, Any] = {
             "entity_id": rows.column("entity_id").cast(pa.int32()),
             "event_timestamp": pa.array(t, pa.timestamp("us", "UTC")),
-            "known_timestamp": self._known(number, t),
+            "known_timestamp": self._known(number, t, rows),
         }
-        names = rows.column_names[2:]
+        names = [name for name in rows.column_names[2:] if name != CLOSED_BY]
         columns |= {name: rows.column(name) for name in names}
         return pa.table(columns), [name.removeprefix(TOLERANCE) for name in names if name.startswith(TOLERANCE)]
 
@@ -115,14 +124,19 @@ class Chunk:
         columns |= {name: tiles.column(name) for name in tiles.column_names if name != "entity_id"}
         return pa.table(columns).select(history.tile_columns(self.tables))
 
-    def _known(self, number: Any, t: Any) -> pa.Array:
+    def _known(self, number: Any, t: Any, rows: pa.Table) -> pa.Array:
         import pyarrow as pa
 
         known = np.full(len(t), NEVER, dtype=np.int64)
+        closed_by = rows.column(CLOSED_BY).to_numpy() if self.view.every else None
         edges = np.searchsorted(number, np.arange(len(self.segments) + 1))
         for place, segment in enumerate(self.segments):
             here = slice(edges[place], edges[place + 1])
-            known[here] = known_times(self._reach, self.work[segment.key], t[here])
+            changes = self.work[segment.key]
+            known[here] = known_times(self._reach, changes, t[here])
+            if closed_by is not None:
+                closed = closed_known(self._reach, changes, self.view.relations[0], closed_by[here])
+                known[here] = np.maximum(known[here], closed)
         return pa.array(known, pa.timestamp("us", "UTC"), mask=known == NEVER)
 
     def _keys(self, keys: Sequence[Key]) -> dict[str, pa.Array]:

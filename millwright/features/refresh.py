@@ -18,6 +18,7 @@ from psycopg import IsolationLevel
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
+from millwright.features.buckets import widened
 from millwright.features.chunk import Chunk
 from millwright.features.compute import engine
 from millwright.features.touched import Change, Key, Reach, segments
@@ -152,7 +153,10 @@ class _Refresh:
             staged = False
             for start in range(0, len(keys), size):
                 found: list[Segment] = [s for key in keys[start : start + size] for s in segments(reach, key, work[key])]
-                chunk = Chunk(self.tables, found, of_key, work)
+                next_row: dict[int, int] = {}
+                if self.view.every:
+                    found, next_row = widened(self.conn, reach, found, of_key, self.view.relations[0])
+                chunk = Chunk(self.tables, found, of_key, work, next_row)
                 with self._stage("read"):
                     events, prior = chunk.events(reader), chunk.prior(reader)
                 with self._stage("compute"):

@@ -50,11 +50,13 @@ class Segment:
 class Reach:
     """How far a view's changes reach. `boundary` (µs): every multiple of it begins a tile of each size.
 
-    `windows`: (h, W) of the features by the relation that they are about, µs.
+    `windows`: (h, W) of the features by the relation that they are about, µs. `every`: length of the buckets of which one row
+    is kept, 1 µs where all rows are: whole buckets are touched.
     """
 
     boundary: int
     windows: Mapping[str, frozenset[tuple[int, int]]]
+    every: int = 1
 
     @classmethod
     def of(cls, view: FeatureView) -> Reach:
@@ -63,14 +65,20 @@ class Reach:
             relation: frozenset((f.tile_us, f.window_us) for f in view.windowed if f.relation == relation)
             for relation in view.relations
         }
-        return cls(math.lcm(*tile_sizes(view)), windows)
+        return cls(math.lcm(*tile_sizes(view)), windows, view.every_us or 1)
+
+    def begin(self, change: Change) -> int:
+        """First t (µs) that the change touches."""
+        return change.first // self.every * self.every
 
     def end(self, change: Change) -> int:
         """First t (µs) that the change does not touch: the greatest floor(last, h) + h + W over the features about its relation,
         and after its own rows in any case."""
         if change.created is None:  # whole days were asked for: they end on a boundary of every tile size
-            return change.last + 1
-        return max(change.last + 1, *(change.last // h * h + h + window for h, window in self.windows[change.relation]))
+            end = change.last + 1
+        else:
+            end = max([change.last + 1, *(change.last // h * h + h + window for h, window in self.windows[change.relation])])
+        return -(-end // self.every) * self.every
 
 
 def segments(reach: Reach, key: Key, changes: Iterable[Change]) -> list[Segment]:
@@ -80,14 +88,21 @@ def segments(reach: Reach, key: Key, changes: Iterable[Change]) -> list[Segment]
     last tile, or is about a relation that did not change there.
     """
     found: list[Segment] = []
-    for change in sorted(changes, key=lambda change: change.first):
-        start, end = change.first // reach.boundary * reach.boundary, reach.end(change)
-        if found and start < found[-1].end:
-            before = found.pop()
-            found.append(Segment(key, before.start, before.first, max(before.last, change.last), max(before.end, end)))
-        else:
-            found.append(Segment(key, start, change.first, change.last, end))
-    return found
+    for change in changes:
+        first = reach.begin(change)
+        found.append(Segment(key, first // reach.boundary * reach.boundary, first, change.last, reach.end(change)))
+    return disjoint(found)
+
+
+def disjoint(found: Iterable[Segment]) -> list[Segment]:
+    """Segments of one entity, those that overlap as one, ascending."""
+    merged: list[Segment] = []
+    for one in sorted(found, key=lambda segment: segment.first):
+        if merged and one.start < merged[-1].end:
+            before = merged.pop()
+            one = Segment(one.key, before.start, before.first, max(before.last, one.last), max(before.end, one.end))
+        merged.append(one)
+    return merged
 
 
 def known_times(reach: Reach, changes: Sequence[Change], times: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -104,7 +119,7 @@ def _newest(reach: Reach, weighted: Sequence[tuple[Change, int | None]], times: 
     """The greatest weight over the changes that touch each time: a sweep over their ends."""
     if not weighted:
         return np.full(len(times), NEVER)
-    begins = sorted((change.first, reach.end(change), weight) for change, weight in weighted if weight is not None)
+    begins = sorted((reach.begin(change), reach.end(change), weight) for change, weight in weighted if weight is not None)
     edges = sorted({edge for first, end, _ in begins for edge in (first, end)})
     cells = [NEVER]  # before the first edge
     active: list[tuple[int, int]] = []  # (-weight, end)

@@ -18,6 +18,7 @@ from millwright.definitions.features import Windowed
 from millwright.definitions.partials import PARTIALS, Partial, inputs, partials, tile_sizes
 from millwright.features import moments
 from millwright.features.aggregates import ALGEBRA, FINALIZERS, tile_index
+from millwright.features.buckets import CLOSED_BY
 from millwright.features.script import Script
 
 Table = Any  # an Ibis table
@@ -34,7 +35,7 @@ def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     An input is a reading, or `events:<kind>`, true for each such event. Where there are such, `events` has a column `own` too,
     true for rows of the view's source: only these give feature rows.
     `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
-    `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`.
+    `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`, with `every` only the kept rows, and `closed:by`.
     """
     return {"duckdb": _Compiler(definitions, view, "duckdb").sql()}
 
@@ -58,13 +59,25 @@ class _Compiler:
         instants = self._script.step("instants", _instants(events, self._keep))
         cuts = {size: self._cut(instants, size) for size in self._of_size}
         tiles = self._script.step("tiles", self._tiles(cuts, prior))
-        rows = (instants.filter(instants.own) if self._own else instants).select("entity_id", "t")
+        rows = self._kept((instants.filter(instants.own) if self._own else instants).select("entity_id", "t"))
         for size in self._of_size:
             rows = self._add(rows, self._open_tile(cuts[size], size), "t", f"open_{size}")
             rows = self._add(rows, self._whole_tiles(tiles, size), f"tile_{size}", f"whole_{size}")
         rows = self._look_up(rows, instants, tiles)
         self._script.step("feature_rows", self._finalize(rows))
         return self._script.sql()
+
+    def _kept(self, rows: Table) -> Table:
+        """With `every` the last row of each bucket that a later row closes, with the time of that row; else all rows."""
+        import ibis
+
+        every = self._view.every_us
+        if every is None:
+            return rows
+        later = rows.t.lead().over(ibis.window(group_by="entity_id", order_by="t"))
+        rows = self._script.step("followed", rows.mutate(**{CLOSED_BY: later}))
+        closed = tile_index(rows[CLOSED_BY], every) > tile_index(rows.t, every)
+        return self._script.step("kept", rows.filter(rows[CLOSED_BY].notnull() & closed))
 
     def _cut(self, instants: Table, size: int) -> Table:
         """The instants with their tile, and the anchor of each reading's moments in it."""
@@ -172,7 +185,8 @@ class _Compiler:
         for feature in self._view.windowed:
             for name, value in _merged(rows, feature).items():
                 merged[_place(feature, name)] = value
-        rows = self._script.step("merged", rows.select("entity_id", "t", **merged))
+        kept = [CLOSED_BY] if self._view.every else []
+        rows = self._script.step("merged", rows.select("entity_id", "t", *kept, **merged))
         values, tolerances = {}, {}
         for feature in self._view.windowed:
             window = {name: rows[_place(feature, name)] for name in PARTIALS[feature.aggregate]} | {"t": rows.t}
@@ -180,7 +194,7 @@ class _Compiler:
             values[feature.name] = aggregate.finalize(window)
             if (tolerance := aggregate.tolerance(window)) is not None:
                 tolerances[f"tolerance:{feature.name}"] = tolerance
-        return rows.select("entity_id", "t", **values, **tolerances)
+        return rows.select("entity_id", "t", **values, **tolerances, **{name: rows[name] for name in kept})
 
 
 def _instants(events: Table, keep: Sequence[Partial]) -> Table:

@@ -83,6 +83,21 @@ def series_of(conn: psycopg.Connection[Any], view: FeatureView) -> list[Series]:
     ]
 
 
+def neighbours(
+    conn: psycopg.Connection[Any], relation: str, looks: Sequence[tuple[int, int, datetime, datetime]]
+) -> tuple[dict[int, datetime], dict[int, datetime]]:
+    """Of spans [first, end) of series, as (number, series_id, first, end): by number, the time of the last row before the span
+    and of the first row after it, over the number's series; a number has none where there is no such row."""
+    if not looks:
+        return {}, {}
+    parameters = dict(zip(("numbers", "series", "firsts", "ends"), map(list, zip(*looks, strict=True)), strict=True))
+    rows = conn.execute(statement("neighbours", Relation(relation)), parameters).fetchall()
+    return (
+        {number: before for number, before, _ in rows if before is not None},
+        {number: after for number, _, after in rows if after is not None},
+    )
+
+
 def read_events(reader: ArrowReader, tables: ViewTables, stretches: Sequence[Stretch]) -> pa.Table:
     """The engine's `events`: (entity_id int32 = segment, t int64 µs, sensor_type, r_<input>…), `own` where it wants it."""
     import pyarrow as pa

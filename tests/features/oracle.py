@@ -112,14 +112,25 @@ def root(value: Fraction) -> float:
     return math.isqrt(int(value * scale * scale)) / scale
 
 
+def kept(times: set[int], every: int) -> set[int]:
+    """Of each bucket the last time, where there is a time at or after the bucket's end."""
+    found = set()
+    for bucket in {t // every for t in times}:
+        if any(t >= (bucket + 1) * every for t in times):
+            found.add(max(t for t in times if t // every == bucket))
+    return found
+
+
 def rows(
-    events: list[Event], features: list[Wanted], labels: Sequence[Label] = ()
+    events: list[Event], features: list[Wanted], labels: Sequence[Label] = (), every: int | None = None
 ) -> dict[tuple[Key, int], dict[str, tuple[float | int | None, float]]]:
-    """(key, t) → feature → (value, tolerance), one for every entity and event time; a label gives no row."""
+    """(key, t) → feature → (value, tolerance), one for every entity and event time (or of each closed
+    bucket one); a label gives no row."""
     found = {}
     for key in {event.key for event in events}:
         mine = [event for event in events if event.key == key]
         known = [label for label in labels if label.key == key]
-        for t in {event.t for event in mine}:
+        times = {event.t for event in mine}
+        for t in kept(times, every) if every else times:
             found[key, t] = {feature.name: value(mine, feature, t, known) for feature in features}
     return found

@@ -32,7 +32,7 @@ _compiled: dict[str, str] = {}
 
 
 def definitions(
-    features: Sequence[Wanted], sensor_type: str | None = None, join_keys: Mapping[str, str] = ONE_KEY
+    features: Sequence[Wanted], sensor_type: str | None = None, join_keys: Mapping[str, str] = ONE_KEY, every: str | None = None
 ) -> tuple[Definitions, FeatureView]:
     readings = {name: Reading(unit="u") for name in ("a", "b", "failure")}
     view = FeatureView.model_validate(
@@ -42,6 +42,7 @@ def definitions(
             "entity": "machine",
             "source": {"sensor_type": sensor_type},
             "ttl": "2h",
+            "every": every,
             "features": [
                 {"name": f.name, "aggregate": f.aggregate, "of": f.of, "from": f.relation, "window": f"{f.window // 1_000_000}s"}
                 for f in features
@@ -69,12 +70,13 @@ class Plant:
         *,
         sensor_type: str | None = None,
         join_keys: Mapping[str, str] = ONE_KEY,
+        every: str | None = None,
         **settings: Any,
     ) -> None:
         migrate(url)
         self.url = url
         self.features = list(features)
-        self.definitions, self.view = definitions(features, sensor_type, join_keys)
+        self.definitions, self.view = definitions(features, sensor_type, join_keys, every)
         self.settings = Settings(**settings)
         self.conn = connect(url, autocommit=True)
         self.apply()

@@ -137,3 +137,17 @@ def test_a_view_that_is_new_sees_events_of_long_before_its_first_row(plant: Plan
     plant.conn.execute("update features.state set refresh_watermark = (select last from warehouse.clock)")
     plant.refresh()
     agree(plant, rows)
+
+
+def test_a_view_of_events_alone_has_a_row_for_each_measurement(database: str):
+    plant = Plant(database, FEATURES[:2])
+    rows: list[Event | Label] = [
+        Label("press-01", "failure", BASE),
+        Event("press-01", "press", BASE - SECOND, ()),
+        Event("press-01", "press", BASE + SECOND, ()),
+    ]
+    for row in rows:
+        plant.deliver([row])
+        plant.refresh()
+    agree(plant, rows)
+    plant.close()
