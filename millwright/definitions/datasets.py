@@ -229,6 +229,8 @@ class Dataset(Definition):
         true, false = ({word.lower() for word in words} for words in (["true", *self.yes], ["false", *self.no]))
         if both := sorted(true & false):
             raise ValueError(f"{', '.join(both)} cannot mean both true and false")
+        if shown := sorted(set(self.sensitive) & set(self.constants)):
+            raise ValueError(f"{', '.join(shown)} cannot be sensitive and a constant, which every receipt shows")
         if self.not_before and self.not_after and self.not_before >= self.not_after:
             raise ValueError("not_before must lie before not_after")
         return self

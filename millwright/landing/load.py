@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -188,7 +188,7 @@ def _commit(work: _Work, batch: ledger.Batch, staged: Staged, fingerprint: str, 
         ledger.clear_quarantine(conn, batch.batch_id)
         result = work.merge(staged, batch.batch_id, direct=direct)
         if work.delivery.repairs is not None:
-            result["repaired"] = ledger.repair(conn, batch.batch_id, work.delivery.repairs, staged.repaired)
+            result["repaired"] = ledger.repair(conn, batch.batch_id, work.delivery.repairs, work.repaired)
             if result["repaired"]:
                 result["met"] = sorted({*result["met"], work.delivery.repairs})
         created = commit.next_timestamp(conn)
@@ -263,6 +263,11 @@ class _Work:
     stages: dict[str, float] = field(default_factory=dict)
     meant: Delivery = field(init=False)
     """The delivery's options, of a repair with those of the batch that it repairs below them."""
+    repaired: Mapping[int, int] = field(default_factory=dict)
+    """Of a repair: line → the position that it repairs; known when the lines are read."""
+
+    def __post_init__(self) -> None:
+        self.meant = self.delivery
 
     @property
     def relation(self) -> Relation:
@@ -272,7 +277,8 @@ class _Work:
     @contextmanager
     def staged(self, source: Source) -> Iterator[Staged]:
         """The delivery's lines; read already where they are judged as a whole before anything is written."""
-        self.meant = source.meant(self.delivery) if isinstance(source, RepairFile) else self.delivery
+        if isinstance(source, RepairFile):
+            self.meant, self.repaired = source.meant(self.delivery), source.repaired
         staged = Staged(self.settings, self.definitions, self.dataset, self.meant, source, now=datetime.now(UTC))
         try:
             if not staged.streams or self._most_bad is not None:

@@ -67,12 +67,18 @@ def dataset_of(definitions: Definitions, name: str) -> Dataset:
 
 
 def check_options(definitions: Definitions, dataset: Dataset, delivery: Delivery) -> None:
-    """Raise BadOptions for a field, a unit's field or a zone that does not exist, and for a column both mapped and ignored."""
+    """Raise BadOptions for a field, a unit's field or a zone that does not exist, for a column both mapped and ignored, and for a
+    constant that no receipt may show."""
     fields = _fields(dataset, definitions.entities[dataset.entity])
     for field in delivery.constants:
         if field not in fields:
             raise BadOptions(
                 f"The dataset {dataset.dataset} has no field {field!r}{nearest(field, fields)}, so it cannot be set."
+            )
+        if field in dataset.sensitive:
+            raise BadOptions(
+                f"{field} is sensitive in the dataset {dataset.dataset}, and receipts show the options of a delivery. "
+                "Give its value in a column of the file."
             )
     for field in delivery.units:
         if field not in dataset.values:

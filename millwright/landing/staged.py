@@ -92,11 +92,6 @@ class Staged:
         """What a position counts: line or offset."""
         return self._source.unit
 
-    @property
-    def repaired(self) -> dict[int, int]:
-        """Of a repair: line → the position that it repairs."""
-        return getattr(self._source, "repaired", {})
-
     def close(self) -> None:
         """Give back what the reading, the rules and the spools hold."""
         self._typed.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millwright.definitions import Reading
+from millwright.definitions import Dataset, Reading
 from millwright.landing.mapping import BadOptions, Delivery, check_options, name_problem
 from millwright.landing.rows import Refused
 from tests.landing.conftest import DEFINITIONS
@@ -125,6 +125,13 @@ def test_what_a_delivery_names_goes_before_the_dataset() -> None:
 def test_options_that_contradict_are_told_before_a_file_is_read(delivery: dict[str, Any]) -> None:
     with pytest.raises(BadOptions):
         check_options(DEFINITIONS, dataset(), Delivery(**delivery))
+
+
+def test_a_sensitive_field_is_no_constant_because_receipts_show_those() -> None:
+    with pytest.raises(BadOptions, match="machine_id is sensitive in the dataset"):
+        check_options(DEFINITIONS, dataset(sensitive=["machine_id"]), Delivery(constants={"machine_id": "m"}))
+    with pytest.raises(ValueError, match="machine_id cannot be sensitive and a constant"):
+        Dataset(dataset="one", entity="machine", constants={"machine_id": "m"}, sensitive=["machine_id"])
 
 
 def test_a_name_is_at_most_63_bytes_of_what_can_be_seen() -> None:
