@@ -11,7 +11,7 @@ help:
 	@echo 'make demo     the whole way on a simulated fleet (ARGS="--once --json")'
 	@echo 'make test     the tests (ARGS="-k name")'
 	@echo 'make torture  the property tests with forty times the examples'
-	@echo 'make bench    every benchmark, one JSON object a line'
+	@echo 'make bench    every benchmark, into docs/performance.md (ARGS=landing for one)'
 	@echo 'make check    lint, types, import contracts, one writer a table'
 	@echo 'make env      only the environment'
 	@echo 'make lock     resolve the dependencies anew'
@@ -43,7 +43,7 @@ torture: env
 	@$(BIN)/python -m pytest -n $(WORKERS) -m property --hypothesis-profile=torture --timeout 3600 $(ARGS)
 
 bench: env
-	@for file in benchmarks/[a-z]*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" --json || exit 1; done
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: env
 	@$(BIN)/python -m ruff check .

@@ -128,3 +128,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_console_blocks_begin_with_a_prompt(page: Path) -> None:
     for block in blocks(page, "console"):
         assert block.startswith("$ "), f"{page.name}: {block.splitlines()[0]}"
+
+
+def test_every_benchmark_has_its_table_on_the_performance_page() -> None:
+    places = re.findall(r"^<!-- (\w+) -->$", (DOCS / "performance.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(places) == sorted(file.stem for file in (PROJECT / "benchmarks").glob("[a-z]*.py"))
