@@ -14,13 +14,32 @@ import pytest
 import redis
 from psycopg import sql
 
+from millwright.definitions import Definitions, FeatureView
+from millwright.features import windows
 from millwright.stack import bootstrap
 from millwright.stack.kafka import Kafka
 from millwright.stack.postgres import Postgres
 from millwright.stack.redis import Valkey
-from millwright.warehouse.migrate import migrate
 from tests import servers
 from tests.dagster.up import Up, up
+from tests.databases import Databases
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """A definition is compiled once in a worker: that takes a second, and the outcome hangs on the definition alone."""
+    kept: dict[str, dict[str, str]] = {}
+    compile_view = windows.compile_view
+
+    def compile_once(definitions: Definitions, view: FeatureView) -> dict[str, str]:
+        key = f"{sorted(definitions.datasets.items())} {view!r}"
+        if key not in kept:
+            kept[key] = compile_view(definitions, view)
+        return dict(kept[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "compile_view", compile_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +51,9 @@ def postgres_server() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres_server: Postgres) -> Iterator[str]:
+def empty_database(postgres_server: Postgres) -> Iterator[str]:
     """URL of the superuser on a fresh, empty database owned by millwright_owner; `servers.as_role(url, role)` for others."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+    name = f"empty_{uuid.uuid4().hex[:12]}"
     bootstrap.ensure_database(postgres_server.url(), name, bootstrap.OWNER)
     yield postgres_server.url(name)
     with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
@@ -42,25 +61,22 @@ def database(postgres_server: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres_server: Postgres) -> str:
-    """Name of a migrated database that others are copied from."""
-    bootstrap.ensure_database(postgres_server.url(), "landing_template", bootstrap.OWNER)
-    migrate(servers.as_role(postgres_server.url("landing_template"), bootstrap.OWNER))
-    return "landing_template"
+def databases(postgres_server: Postgres) -> Databases:
+    """Migrated databases of this worker."""
+    return Databases(postgres_server)
 
 
 @pytest.fixture
-def app_url(postgres_server: Postgres, migrated: str) -> Iterator[str]:
-    """The role app on a migrated database of its own."""
-    name = f"landing_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server.url(), autocommit=True) as conn:
-        conn.execute(
-            sql.SQL("create database {} template {} strategy file_copy owner {}").format(
-                *map(sql.Identifier, (name, migrated, bootstrap.OWNER))
-            )
-        )
-        yield servers.as_role(postgres_server.url(name), bootstrap.APP)
-        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+def database(postgres_server: Postgres, databases: Databases) -> Iterator[str]:
+    """URL of the superuser on a database as the migrations leave it; `servers.as_role(url, role)` for others."""
+    with databases.one() as name:
+        yield postgres_server.url(name)
+
+
+@pytest.fixture
+def app_url(database: str) -> str:
+    """The role app on `database`."""
+    return servers.as_role(database, bootstrap.APP)
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Colle
             known = _known(conn)
             catalog.refuse_changed(definitions, known)
             changes = _changes(conn, definitions, known, drafts)
-            compiled = _compiled(definitions)
+            compiled = _compiled(conn, definitions)
             with conn.transaction():
                 _write(conn, definitions, known, compiled, by or getpass.getuser(), drafts)
             words = register(conn, settings, definitions)
@@ -146,10 +146,11 @@ def _changes(
     return sorted(changes, key=lambda change: change.view_id)
 
 
-def _compiled(definitions: Definitions) -> dict[str, dict[str, str]]:
-    from millwright.features.windows import compile_view
+def _compiled(conn: psycopg.Connection[Any], definitions: Definitions) -> dict[str, dict[str, str]]:
+    from millwright.features.compiled import compiled
 
-    return {view.id: compile_view(definitions, view) for view in definitions.feature_views.values()}
+    kept = catalog.compiled(conn)
+    return {view.id: compiled(definitions, view, kept.get(view.id, {})) for view in definitions.feature_views.values()}
 
 
 def _write(

@@ -202,6 +202,14 @@ def write_features(conn: psycopg.Connection[Any], definitions: Definitions, view
         )
 
 
+def compiled(conn: psycopg.Connection[Any]) -> dict[str, dict[str, str]]:
+    """The computations that are kept: view → dialect → SQL."""
+    found: dict[str, dict[str, str]] = {}
+    for view_id, dialect, text in conn.execute("select view_id, dialect, sql from catalog.compiled"):
+        found.setdefault(view_id, {})[dialect] = text
+    return found
+
+
 def write_compiled(conn: psycopg.Connection[Any], view: FeatureView, compiled: dict[str, str]) -> None:
     """The view's computation by dialect."""
     conn.execute("delete from catalog.compiled where view_id = %s", [view.id])

@@ -144,8 +144,8 @@ def test_without_postgres_a_tick_is_skipped_with_the_reason(place: Place, tmp_pa
     assert "`millwright up`" in place.tick().skip_message
 
 
-def test_before_the_first_apply_a_tick_says_so(tmp_path: Path, database: str, redis_url: str):
-    settings = with_folders_only(platforms.settings(tmp_path, database, redis_url, feast=False))
+def test_before_the_first_apply_a_tick_says_so(tmp_path: Path, empty_database: str, redis_url: str):
+    settings = with_folders_only(platforms.settings(tmp_path, empty_database, redis_url, feast=False))
     definitions = build_definitions(settings, sensors=[planner(load(settings.feature_repo), tick_seconds=0)])
     answer = evaluate(definitions, dg.DagsterInstance.ephemeral())
     assert answer.skip_message is not None and "millwright apply" in answer.skip_message

@@ -26,7 +26,7 @@ from millwright.warehouse import ledger
 from millwright.warehouse.connect import connect
 from tests.landing.conftest import DEFINITIONS, Plant, counts
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]  # one broker for all workers
 
 
 class Bus:

@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from millwright.definitions import DefinitionErrors
+from millwright.definitions import DefinitionErrors, Definitions, FeatureView
+from millwright.features import compiled, windows
 from millwright.registry import VersionChanged, applied, apply, read_catalog, set_status
 from millwright.registry.catalog import UnknownView
 from millwright.registry.status import StatusRefused
@@ -22,6 +23,12 @@ VIEW = "feature_views/machine_vitals_v1.yaml"
 @pytest.fixture
 def settings(tmp_path: Path, database: str, redis_url: str) -> Settings:
     return platforms.settings(tmp_path, database, redis_url, feast=False)
+
+
+@pytest.fixture
+def untouched(tmp_path: Path, empty_database: str, redis_url: str) -> Settings:
+    """As on the first day: not even migrated."""
+    return platforms.settings(tmp_path, empty_database, redis_url, feast=False)
 
 
 def edit(settings: Settings, before: str, after: str, file: str = VIEW, to: str | None = None) -> Path:
@@ -42,29 +49,47 @@ def statuses(settings: Settings) -> dict[str, str]:
         return {view.view_id: view.status for view in applied(conn).values()}
 
 
-def test_a_plan_changes_nothing(settings: Settings) -> None:
-    report = apply(settings, plan=True)
+def test_a_plan_changes_nothing(untouched: Settings) -> None:
+    report = apply(untouched, plan=True)
     assert [(view.view_id, view.action, view.status) for view in report.views] == [("machine_vitals_v1", "created", "active")]
-    with connect(settings.require("postgres_owner_url")) as conn:
+    with connect(untouched.require("postgres_owner_url")) as conn:
         assert conn.execute("select to_regnamespace('catalog')").fetchone() == (None,)
 
 
-def test_apply_and_again(settings: Settings) -> None:
-    first = apply(settings, by="ada")
+def test_apply_and_again(untouched: Settings) -> None:
+    first = apply(untouched, by="ada")
     assert first.changed
-    again = apply(settings, by="bob")
+    again = apply(untouched, by="bob")
     assert not again.changed or again.feast  # without feature_store.yaml the report says so each time
     assert [view.action for view in again.views] == ["unchanged"]
-    with connect(settings.require("postgres_reader_url")) as conn:
+    with connect(untouched.require("postgres_reader_url")) as conn:
         (view,) = read_catalog(conn, "machine_vitals").views
         assert (view.applied_by, view.status, view.join_keys) == ("ada", "active", {"machine_id": "string"})
         feature = view.features[4]
         assert (feature.name, feature.type, feature.unit) == ("temperature_last", "double", "degC")
         assert feature.description == "Latest temperature."
         assert conn.execute("select count(*) from features.machine_vitals_v1").fetchone() == (0,)
-    with connect(settings.require("postgres_url")) as conn:
+    with connect(untouched.require("postgres_url")) as conn:
         (compiled,) = conn.execute("select sql from catalog.compiled where dialect = 'duckdb'").fetchall()
         assert "temperature_last" in compiled[0]
+
+
+def test_only_what_changed_is_compiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(settings)
+    second_version(settings)
+    made = []
+
+    def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
+        made.append(view.id)
+        return {"duckdb": "select 1"}
+
+    monkeypatch.setattr(windows, "compile_view", compile_view)
+    apply(settings)
+    apply(settings)
+    assert made == ["machine_vitals_v2"]
+    monkeypatch.setattr(compiled, "_compiler", lambda: "of a later release")
+    apply(settings)
+    assert made[1:] == ["machine_vitals_v1", "machine_vitals_v2"]
 
 
 def test_prose_may_change_under_a_version(settings: Settings) -> None:

@@ -123,7 +123,7 @@ def test_the_entrypoint_hands_the_secret_over_in_the_environment(tmp_path: Path)
 
 
 def test_setup_makes_roles_databases_and_tables(
-    postgres_server: Postgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres_server: Postgres, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command of the service `setup`, against a PostgreSQL that has none of it but the shared roles."""
     import sys

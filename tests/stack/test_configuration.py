@@ -26,8 +26,8 @@ def test_dagster_yaml_is_valid_and_as_designed() -> None:
     assert config["nux"]["enabled"] is False
 
 
-def test_the_instance_opens_on_real_postgres(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = servers.as_role(database, "millwright_owner").replace("postgresql://", "postgresql+psycopg2://")
+def test_the_instance_opens_on_real_postgres(empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = servers.as_role(empty_database, "millwright_owner").replace("postgresql://", "postgresql+psycopg2://")
     monkeypatch.setenv("MILLWRIGHT_DAGSTER_POSTGRES_URL", url)
     (tmp_path / "dagster.yaml").symlink_to(ROOT / "dagster.yaml")
     with DagsterInstance.from_config(str(tmp_path)) as instance:

@@ -21,8 +21,8 @@ def test_postgres_answers_with_its_version(postgres_server: Postgres) -> None:
     assert postgres_server.check().startswith("18.")
 
 
-def test_postgres_has_room_for_dagster_and_the_platform(database: str) -> None:
-    with psycopg.connect(database) as connection:
+def test_postgres_has_room_for_dagster_and_the_platform(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
         assert int(connection.execute("SHOW max_connections").fetchone()[0]) >= 200
         assert connection.execute("SHOW timezone").fetchone()[0] == "UTC"
 
@@ -32,8 +32,8 @@ def test_postgres_refuses_a_wrong_password(postgres_server: Postgres) -> None:
         postgres.check(postgres_server.url(password="wrong"))
 
 
-def test_roles_log_in_to_a_fresh_database(database: str) -> None:
-    with psycopg.connect(servers.as_role(database, bootstrap.OWNER)) as connection:
+def test_roles_log_in_to_a_fresh_database(empty_database: str) -> None:
+    with psycopg.connect(servers.as_role(empty_database, bootstrap.OWNER)) as connection:
         connection.execute("CREATE SCHEMA landing")
         assert connection.execute("SELECT current_user").fetchone() == (bootstrap.OWNER,)
 
@@ -56,6 +56,7 @@ def test_secrets_are_not_in_arguments_and_files_are_private(redis_server: Valkey
 
 
 @pytest.mark.kafka
+@pytest.mark.xdist_group("kafka")
 def test_kafka_answers_takes_a_message_and_makes_no_topic_by_itself(kafka_server: Kafka) -> None:
     assert kafka_server.check() == "4.3.1"
     topic = f"t-{uuid.uuid4().hex}"
