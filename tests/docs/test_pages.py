@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from datetime import timedelta
 from pathlib import Path
 
@@ -128,6 +129,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_console_blocks_begin_with_a_prompt(page: Path) -> None:
     for block in blocks(page, "console"):
         assert block.startswith("$ "), f"{page.name}: {block.splitlines()[0]}"
+
+
+def test_the_picture_of_the_window_is_what_the_engine_computes() -> None:
+    drawing = runpy.run_path(str(DOCS / "sawtooth.py"))
+    lengths = drawing["lengths"]()
+    assert lengths == [3600 + second % 60 for second in range(300)]
+    assert (DOCS / "sawtooth.svg").read_text(encoding="utf-8") == drawing["drawn"](lengths)
 
 
 def test_every_benchmark_has_its_table_on_the_performance_page() -> None:
