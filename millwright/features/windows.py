@@ -57,84 +57,92 @@ class _Compiler:
         )
         prior = ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **parts}, name="prior")
         instants = self._script.step("instants", _instants(events, self._keep))
-        cuts = {size: self._cut(instants, size) for size in self._of_size}
-        tiles = self._script.step("tiles", self._tiles(cuts, prior))
-        rows = self._kept((instants.filter(instants.own) if self._own else instants).select("entity_id", "t"))
+        cut = self._script.step("cut", self._cut(instants))
+        tiles = self._script.step("tiles", self._tiles(cut, prior))
+        rows = self._kept(self._open_tiles(cut))
         for size in self._of_size:
-            rows = self._add(rows, self._open_tile(cuts[size], size), "t", f"open_{size}")
-            rows = self._add(rows, self._whole_tiles(tiles, size), f"tile_{size}", f"whole_{size}")
-        rows = self._look_up(rows, instants, tiles)
+            rows = _left_join(rows, self._whole_tiles(tiles, size), ["entity_id", f"tile_{size}"])
+        rows = self._look_up(rows, instants, prior)
         self._script.step("feature_rows", self._finalize(rows))
         return self._script.sql()
 
     def _kept(self, rows: Table) -> Table:
-        """With `every` the last row of each bucket that a later row closes, with the time of that row; else all rows."""
+        """The view's own rows: with `every` the last of each bucket that a later row closes, with the time of that row; else all."""
         import ibis
 
+        rows = rows.filter(rows.own).drop("own") if self._own else rows
         every = self._view.every_us
         if every is None:
             return rows
-        later = rows.t.lead().over(ibis.window(group_by="entity_id", order_by="t"))
-        rows = self._script.step("followed", rows.mutate(**{CLOSED_BY: later}))
-        closed = tile_index(rows[CLOSED_BY], every) > tile_index(rows.t, every)
-        return self._script.step("kept", rows.filter(rows[CLOSED_BY].notnull() & closed))
+        times = rows.select("entity_id", "t")
+        later = times.t.lead().over(ibis.window(group_by="entity_id", order_by="t"))
+        followed = self._script.step("followed", times.mutate(**{CLOSED_BY: later}))
+        closed = tile_index(followed[CLOSED_BY], every) > tile_index(followed.t, every)
+        return _left_join(followed.filter(followed[CLOSED_BY].notnull() & closed), rows, ["entity_id", "t"])
 
-    def _cut(self, instants: Table, size: int) -> Table:
-        """The instants with their tile, and the anchor of each reading's moments in it."""
-        tile = f"tile_{size}"
-        cut = instants.mutate(**{tile: tile_index(instants.t, size)})
-        for reading, names in _moments_of(self._of_size[size]).items():
-            anchors = moments.anchors(cut, ("entity_id", tile), "t", _state(cut, reading, names))
-            anchors = anchors.rename({_anchor(reading, name.removeprefix("anchor_")): name for name in anchors.columns[2:]})
-            cut = _left_join(cut, anchors, ["entity_id", tile])
-        return self._script.step(f"cut_{size}", cut)
+    def _cut(self, instants: Table) -> Table:
+        """The instants with their tile of each size, and the anchor of each input's moments in it."""
+        cut = instants.mutate(**{f"tile_{size}": tile_index(instants.t, size) for size in self._of_size})
+        for size, used in self._of_size.items():
+            for of, names in _moments_of(used).items():
+                anchors = moments.anchors(cut, ("entity_id", f"tile_{size}"), "t", _state(cut, of, names))
+                anchors = anchors.rename({_anchor(size, of, name.removeprefix("anchor_")): name for name in anchors.columns[2:]})
+                cut = _left_join(cut, anchors, ["entity_id", f"tile_{size}"])
+        return cut
 
-    def _tiles(self, cuts: dict[int, Table], prior: Table) -> Table:
+    def _tiles(self, cut: Table, prior: Table) -> Table:
         """The tiles of the instants, every size, under those that were there."""
         import ibis
 
         union = prior
-        for size, cut in cuts.items():
+        for size, used in self._of_size.items():
             merged = {}
-            for partial in self._of_size[size]:
+            for partial in used:
                 column = cut[partial.column]
                 if partial.name in _TIME_OF:
                     chosen = column.argmin if partial.name == "first" else column.argmax
                     merged[partial.column] = chosen(cut[f"p_{partial.input}_{_TIME_OF[partial.name]}"], where=column.notnull())
                 elif partial.name in ALGEBRA:
                     merged[partial.column] = ALGEBRA[partial.name].merge(column)
-            kept = _moments_of(self._of_size[size])
-            for reading, names in kept.items():
-                merged |= {f"sum:{reading}:{name}": term.sum() for name, term in _terms(cut, reading, names).items()}
-                merged |= {_anchor(reading, name): cut[_anchor(reading, name)].max() for name in ("at", "ax") if name in names}
+            kept = _moments_of(used)
+            for of, names in kept.items():
+                merged |= {_sum(size, of, name): term.sum() for name, term in _terms(cut, size, of, names).items()}
+                merged |= {anchor: cut[anchor].max() for anchor in _anchors(size, of, names)}
             tile = cut.group_by("entity_id", tile=cut[f"tile_{size}"]).aggregate(**merged)
             tile = self._script.step(f"sums_{size}", tile) if kept else tile
-            for reading, names in kept.items():
-                tile = tile.mutate(**_centered(tile, reading, names))
+            for of, names in kept.items():
+                tile = tile.mutate(**_centered(tile, size, of, names))
             tile = tile.mutate(tile_us=ibis.literal(size, "int64"))
             nothing = {name: ibis.null(kind) for name, kind in prior.schema().items() if name not in tile.columns}
             union = union.union(tile.mutate(**nothing).select(*prior.columns).cast(prior.schema()))
         return union
 
-    def _open_tile(self, cut: Table, size: int) -> Table:
-        """Running partials of the open tile, up to and with t."""
+    def _open_tiles(self, cut: Table) -> Table:
+        """Running partials of the open tile of each size, up to and with t."""
         import ibis
 
-        tile = f"tile_{size}"
-        window = ibis.rows_window(preceding=(None, 0), group_by=["entity_id", tile], order_by="t")
-        used = self._of_size[size]
-        running = {
-            f"open:{size}:{p.column}": ALGEBRA[p.name].merge(cut[p.column]).over(window) for p in used if p.name in ALGEBRA
+        running: dict[str, Any] = {}
+        kept = [(size, of, names) for size, used in self._of_size.items() for of, names in _moments_of(used).items()]
+        windows = {
+            size: ibis.rows_window(preceding=(None, 0), group_by=["entity_id", f"tile_{size}"], order_by="t")
+            for size in self._of_size
         }
-        kept = _moments_of(used)
-        for reading, names in kept.items():
-            running |= {f"sum:{reading}:{name}": term.sum().over(window) for name, term in _terms(cut, reading, names).items()}
-            running |= {_anchor(reading, name): cut[_anchor(reading, name)] for name in ("at", "ax") if name in names}
-        rows = cut.select("entity_id", "t", tile, **running)
-        rows = self._script.step(f"running_{size}", rows) if kept else rows
-        for reading, names in kept.items():
-            rows = rows.mutate(**{f"open:{size}:{name}": value for name, value in _centered(rows, reading, names).items()})
-        return rows.drop(*(name for name in rows.columns if name.startswith(("anchor:", "sum:"))))
+        for size, used in self._of_size.items():
+            merged = {p.column: ALGEBRA[p.name].merge(cut[p.column]) for p in used if p.name in ALGEBRA}
+            running |= {f"open:{size}:{name}": value.over(windows[size]) for name, value in merged.items()}
+        for size, of, names in kept:
+            terms = _terms(cut, size, of, names)
+            running |= {_sum(size, of, name): term.sum().over(windows[size]) for name, term in terms.items()}
+            running |= {anchor: cut[anchor] for anchor in _anchors(size, of, names)}
+        rows = cut.select("entity_id", "t", *self._own, *(f"tile_{size}" for size in self._of_size), **running)
+        if not kept:
+            return rows
+        rows = self._script.step("running", rows)
+        centered: dict[str, Any] = {}
+        for size, of, names in kept:
+            centered |= {f"open:{size}:{name}": value for name, value in _centered(rows, size, of, names).items()}
+        rows = rows.mutate(**centered)
+        return self._script.step("open", rows.drop(*(name for name in rows.columns if name.startswith(("anchor:", "sum:")))))
 
     def _whole_tiles(self, tiles: Table, size: int) -> Table:
         """For each tile, the partials of the W/h tiles before it, for every window W with tiles of this size."""
@@ -161,22 +169,18 @@ class _Compiler:
             whole = _left_join(whole, slid, ["entity_id", "tile"])
         return whole.rename({f"tile_{size}": "tile"})
 
-    def _add(self, rows: Table, columns: Table, key: str, name: str) -> Table:
-        return self._script.step(f"rows_{name}", _left_join(rows, columns, ["entity_id", key]))
-
-    def _look_up(self, rows: Table, instants: Table, tiles: Table) -> Table:
+    def _look_up(self, rows: Table, instants: Table, prior: Table) -> Table:
         """Add the values that stand at the windows' first and last times. A time before the events' first is a prior tile's."""
         wanted = {(f.aggregate, f.input, f.window_us): f for f in self._view.windowed if f.aggregate in _TIME_OF}
         for (end, of, window), feature in sorted(wanted.items()):
             time, value, name = f"p_{of}_{_TIME_OF[end]}", f"p_{of}_{end}", f"{end}:{window}:p_{of}_{end}"
-            in_events = instants.filter(instants[time].notnull()).select("entity_id", at=time, value=value)
-            some = (tiles.tile_us == feature.tile_us) & tiles[time].notnull()
-            in_tiles = tiles.filter(some).select("entity_id", at=time, value=value)
-            points = in_events.union(in_tiles, distinct=False)
-            points = points.group_by("entity_id", "at").aggregate(**{name: points.value.max()})
+            in_events = instants.filter(instants[time].notnull()).select("entity_id", at=time, **{name: value})
+            some = (prior.tile_us == feature.tile_us) & prior[time].notnull()
+            in_tiles = prior.filter(some).select("entity_id", at=time, **{name: value})
             time_of = ALGEBRA[_TIME_OF[end]]
             rows = rows.mutate(at=time_of.join(rows[f"whole:{window}:{time}"], rows[f"open:{feature.tile_us}:{time}"]))
-            rows = self._add(rows, points, "at", f"{end}_{of}_{window}").drop("at")
+            # No time is found twice: prior tiles end before the events begin.
+            rows = _left_join(rows, in_events.union(in_tiles, distinct=False), ["entity_id", "at"]).drop("at")
         return rows
 
     def _finalize(self, rows: Table) -> Table:
@@ -245,27 +249,35 @@ def _moments_of(used: Sequence[Partial]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _anchor(reading: str, name: str) -> str:
-    return f"anchor:{reading}:{name}"
+def _anchor(size: int, of: str, name: str) -> str:
+    return f"anchor:{size}:{of}:{name}"
 
 
-def _anchored_at(table: Table, reading: str, names: Sequence[str]) -> tuple[Any, Any]:
-    return (table[_anchor(reading, "at")] if "at" in names else None), table[_anchor(reading, "ax")]
+def _anchors(size: int, of: str, names: Sequence[str]) -> list[str]:
+    return [_anchor(size, of, name) for name in ("at", "ax") if name in names]
+
+
+def _anchored_at(table: Table, size: int, of: str, names: Sequence[str]) -> tuple[Any, Any]:
+    return (table[_anchor(size, of, "at")] if "at" in names else None), table[_anchor(size, of, "ax")]
+
+
+def _sum(size: int, of: str, name: str) -> str:
+    return f"sum:{size}:{of}:{name}"
 
 
 def _state(table: Table, reading: str, names: Sequence[str], prefix: str = "") -> dict[str, Any]:
     return {name: table[f"{prefix}p_{reading}_{name}"] for name in ("n", *names)}
 
 
-def _terms(table: Table, reading: str, names: Sequence[str]) -> dict[str, Any]:
-    return moments.terms(_state(table, reading, names), *_anchored_at(table, reading, names))
+def _terms(table: Table, size: int, of: str, names: Sequence[str]) -> dict[str, Any]:
+    return moments.terms(_state(table, of, names), *_anchored_at(table, size, of, names))
 
 
-def _centered(table: Table, reading: str, names: Sequence[str]) -> dict[str, Any]:
-    prefix = f"sum:{reading}:"
+def _centered(table: Table, size: int, of: str, names: Sequence[str]) -> dict[str, Any]:
+    prefix = _sum(size, of, "")
     sums = {name.removeprefix(prefix): table[name] for name in table.columns if name.startswith(prefix)}
-    made = moments.centered(sums, *_anchored_at(table, reading, names))
-    return {f"p_{reading}_{name}": made[name] for name in names}
+    made = moments.centered(sums, *_anchored_at(table, size, of, names))
+    return {f"p_{of}_{name}": made[name] for name in names}
 
 
 def _left_join(left: Table, right: Table, keys: list[str]) -> Table:
