@@ -62,7 +62,7 @@ def main() -> None:
         print(json.dumps(_land(arguments.land)))
         return
     without = set(arguments.without.split(","))
-    with tempfile.TemporaryDirectory(prefix="millwright-bench-") as folder, _postgres(Path(folder) / "home") as settings:
+    with tempfile.TemporaryDirectory(prefix="millwright-bench-") as folder, postgres(Path(folder) / "home") as settings:
         for result in _measures(settings, Path(folder), arguments.rows, arguments.repeat, without):
             show(result, arguments.json)
 
@@ -106,7 +106,8 @@ def _measures(settings: Settings, folder: Path, rows: int, repeat: int, without:
 
 
 @contextmanager
-def _postgres(home: Path) -> Iterator[Settings]:
+def postgres(home: Path) -> Iterator[Settings]:
+    """A Postgres in the folder `home`, migrated, for the length of the block."""
     os.environ["MILLWRIGHT_HOME"] = str(home)
     stack = Stack(Settings(project=Path(__file__).parents[1]))
     try:
