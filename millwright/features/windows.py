@@ -67,7 +67,7 @@ class _Compiler:
         return self._script.sql()
 
     def _kept(self, rows: Table) -> Table:
-        """The view's own rows: with `every` the last of each bucket that a later row closes, with the time of that row; else all."""
+        """The view's own rows; with `every` the last of each bucket that a later row closes, with the time of that row."""
         import ibis
 
         rows = rows.filter(rows.own).drop("own") if self._own else rows
