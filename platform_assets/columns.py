@@ -14,6 +14,7 @@ TYPES = {"double": "double precision", "int64": "bigint", "string": "text", "boo
 TIMESTAMP = "timestamptz"
 REQUIRED = dg.TableColumnConstraints(nullable=False)
 PREFIX = "readings."
+SET_PREFIX = "features."
 _WORDS = {"sensor_type": "Kind of device that made the row.", "kind": "What happened, such as failure."}
 
 
@@ -68,8 +69,9 @@ def of_events() -> dg.TableSchema:
     )
 
 
-def of_feature_sets() -> dg.TableSchema:
-    """`warehouse.feature_sets`."""
+def of_feature_sets(definitions: Definitions) -> dg.TableSchema:
+    """`warehouse.feature_sets`; every declared feature is a line of its own below `features`."""
+    declared = {name: reading for _, one in sorted(definitions.datasets.items()) for name, reading in one.features.items()}
     return dg.TableSchema(
         columns=[
             dg.TableColumn("entity", "text", "Name of the entity.", REQUIRED),
@@ -77,6 +79,7 @@ def of_feature_sets() -> dg.TableSchema:
             dg.TableColumn("event_timestamp", TIMESTAMP, "Time that the features are as of.", REQUIRED),
             dg.TableColumn("dataset", "text", "The dataset that they were uploaded to.", REQUIRED),
             dg.TableColumn("features", "jsonb", "Values by feature name.", REQUIRED),
+            *(_reading(name, reading, SET_PREFIX) for name, reading in sorted(declared.items())),
             dg.TableColumn("batch_id", "bigint", "Batch that delivered the row (millwright batches).", REQUIRED),
             dg.TableColumn("position", "bigint", "Line of the file or Kafka offset.", REQUIRED),
         ],
@@ -102,17 +105,20 @@ def of_view(definitions: Definitions, view: FeatureView, *, clocks: bool) -> dg.
 
 
 def lineage_of_view(definitions: Definitions, view: FeatureView) -> dg.TableColumnLineage:
-    """Each feature comes from one reading, or from the times of one kind of event."""
+    """Each feature comes from one reading, from the times of one kind of event, or from one column of a feature set."""
     rows = keys.warehouse(view.relations[0])
     return dg.TableColumnLineage(
-        {feature.name: _comes_from(feature) for feature in view.features}
+        {feature.name: _comes_from(view, feature) for feature in view.features}
         | {"event_timestamp": [dg.TableColumnDep(asset_key=rows, column_name="event_timestamp")]}
     )
 
 
-def _comes_from(feature: Feature) -> list[dg.TableColumnDep]:
-    table = keys.warehouse(feature.relation)
-    names = ("kind", "event_timestamp") if feature.relation == "events" else (PREFIX + feature.of,)
+def _comes_from(view: FeatureView, feature: Feature) -> list[dg.TableColumnDep]:
+    if feature.relation == "events":
+        table, names = keys.warehouse("events"), ["kind", "event_timestamp"]
+    else:
+        table = keys.warehouse(view.relations[0])
+        names = [f"{SET_PREFIX if view.source.feature_set else PREFIX}{feature.of or feature.name}"]
     return [dg.TableColumnDep(asset_key=table, column_name=name) for name in names]
 
 
@@ -150,6 +156,8 @@ def _feature(definitions: Definitions, view: FeatureView, feature: Feature) -> d
 
 
 def _meaning(feature: Feature) -> str:
+    if feature.aggregate is None:
+        return f"uploaded {feature.of or feature.name}"
     return f"{feature.aggregate} of {feature.of}{' events' if feature.relation == 'events' else ''}"
 
 

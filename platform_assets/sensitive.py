@@ -23,7 +23,7 @@ class Sensitive:
             names |= set(dataset.sensitive)
             self._keys |= not names.isdisjoint(definitions.entities[dataset.entity].join_keys)
             made_of = [view for view in definitions.feature_views.values() if view.entity == dataset.entity]
-            names |= {feature.name for view in made_of for feature in view.windowed if feature.of in dataset.sensitive}
+            names |= {feature.name for view in made_of for feature in view.features if feature.of in dataset.sensitive}
         self._names = frozenset(names)
 
     def rows(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

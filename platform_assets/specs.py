@@ -66,7 +66,7 @@ def warehouse(settings: Settings, definitions: Definitions) -> list[dg.AssetSpec
     schemas = {
         "measurements": columns.of_measurements(definitions),
         "events": columns.of_events(),
-        "feature_sets": columns.of_feature_sets(),
+        "feature_sets": columns.of_feature_sets(definitions),
     }
     texts = {
         "measurements": (
@@ -111,7 +111,7 @@ def features(settings: Settings, definitions: Definitions) -> list[dg.AssetSpec]
             keys.features(view.id),
             view.description,
             grain=f"one row per {_key(definitions, view.entity)} and event timestamp",
-            source="; ".join([f"warehouse/measurements{_of_type(view)}: {', '.join(view.readings)}", *_of_kinds(view)]),
+            source="; ".join([f"warehouse/{view.relations[0]}{_of_type(view)}: {', '.join(view.readings)}", *_of_kinds(view)]),
             refresh="by the sensor `planner`, for the entities and times that a delivery changed",
             of=[view],
             kinds={"postgres", "duckdb", "table"},
@@ -233,6 +233,8 @@ def _key(definitions: Definitions, entity: str) -> str:
 
 
 def _of_type(view: FeatureView) -> str:
+    if view.source.feature_set:
+        return f" of {view.source.feature_set}"
     return f" of sensor type {view.source.sensor_type}" if view.source.sensor_type else ""
 
 

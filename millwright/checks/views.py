@@ -41,7 +41,7 @@ def bounds(definitions: Definitions, view: FeatureView, feature: Feature) -> Bou
         return 0, None
     if feature.aggregate in ("sum", "slope"):
         return None, None
-    reading = definitions.reading(view.entity, feature.of)
+    reading = definitions.value(view, feature.of or feature.name) if feature.relation == "measurements" else None
     return (None, None) if reading is None else (reading.min, reading.max)
 
 
@@ -126,7 +126,7 @@ def _freshness(conn: psycopg.Connection[Any], definitions: Definitions, view: Fe
             "oldest": now - view.ttl,
             "relation": view.relations[0],
             "entity": view.entity,
-            "sensor_type": view.source.sensor_type,
+            "sensor_type": view.source.word,
         },
     ).fetchone()
     assert row is not None

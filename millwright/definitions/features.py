@@ -47,19 +47,27 @@ class Windowed:
 class Feature(Definition):
     """One column of a feature view: an aggregate of a reading over a window that ends at the row's time.
 
-    With `from: events`, `of` is a kind of event: how many there were, or the seconds since the last one.
+    With `from: events`, `of` is a kind of event: how many there were, or the seconds since the last one. A column of an uploaded
+    feature set has neither aggregate nor window; `of` names it where the feature is called otherwise.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     name: Name
-    aggregate: Aggregate
-    of: Name
+    aggregate: Aggregate | None = None
+    of: Name | None = None
     relation: Literal["measurements", "events"] = Field(default="measurements", alias="from")
-    window: Duration
+    window: Duration | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.aggregate is None and self.window is None:
+            if self.relation == "events":
+                raise ValueError("from: events needs aggregate, of and window")
+            return self
+        if missing := [name for name in ("aggregate", "of", "window") if getattr(self, name) is None]:
+            raise ValueError(f"an aggregate over a window needs {' and '.join(missing)} too")
+        assert self.aggregate and self.window
         size = tile_size(self.window)
         if (self.window // MICROSECOND) % size:
             raise ValueError(f"window must be a multiple of its tile size, {timedelta(microseconds=size)}")
@@ -72,6 +80,13 @@ class Feature(Definition):
         return self
 
     @property
-    def windowed(self) -> Windowed:
-        """As the engine computes it."""
+    def windowed(self) -> Windowed | None:
+        """As the engine computes it; None where it is no aggregate over a window."""
+        if self.aggregate is None or self.of is None or self.window is None:
+            return None
         return Windowed(self.name, self.aggregate, self.of, self.relation, self.window // MICROSECOND)
+
+    @property
+    def column(self) -> str | None:
+        """The column of a feature set that it is; None where it is an aggregate."""
+        return (self.of or self.name) if self.aggregate is None else None

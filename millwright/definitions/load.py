@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from millwright.definitions.base import Definition
 from millwright.definitions.datasets import Dataset
 from millwright.definitions.models import RESERVED, Definitions, Entity, FeatureView, Topic
-from millwright.definitions.views import view_mistakes
+from millwright.definitions.views import view_mistakes, with_columns
 from millwright.definitions.words import field_names, nearest
 
 KINDS: dict[str, tuple[type[Definition], str]] = {
@@ -82,6 +82,10 @@ def load(repo: Path) -> Definitions:
             elif name in found[folder]:
                 errors.append(file.error((label,), f"{name} is defined in {found[folder][name].name} too"))
             found[folder][name] = file
+    datasets = {name: file.model for name, file in found["datasets"].items() if isinstance(file.model, Dataset)}
+    for name, file in found["feature_views"].items():
+        if isinstance(file.model, FeatureView):
+            found["feature_views"][name] = replace(file, model=with_columns(file.model, datasets))
     definitions = Definitions.model_validate(
         {folder: {name: file.model for name, file in files.items()} for folder, files in found.items()}
     )

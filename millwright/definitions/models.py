@@ -38,11 +38,23 @@ class Topic(Definition):
 
 
 class Source(BaseModel):
-    """Which rows are a view's events."""
+    """Which rows are a view's events: measurements of the entity, or the rows of an uploaded feature set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sensor_type: Name | None = Field(default=None, description="Only rows of this sensor type; unset: all of the entity.")
+    feature_set: Name | None = Field(default=None, description="A dataset of that target: its columns are the features.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.sensor_type and self.feature_set:
+            raise ValueError("a view's rows are measurements of a sensor type or a feature set, not both")
+        return self
+
+    @property
+    def word(self) -> str | None:
+        """What series of the rows are called in the warehouse; None: anything."""
+        return self.sensor_type or self.feature_set
 
 
 class FeatureView(Definition):
@@ -58,7 +70,9 @@ class FeatureView(Definition):
     source: Source = Source()
     ttl: Duration
     every: Duration | None = None
-    features: list[Feature] = Field(min_length=1, max_length=500)
+    features: list[Feature] = Field(
+        default=[], max_length=500, description="At least one; of a feature set, unset: all of its columns."
+    )
 
     @property
     def id(self) -> str:
@@ -73,12 +87,17 @@ class FeatureView(Definition):
     @property
     def windowed(self) -> tuple[Windowed, ...]:
         """The features that are aggregates over windows."""
-        return tuple(feature.windowed for feature in self.features)
+        return tuple(found for feature in self.features if (found := feature.windowed))
 
     @property
     def readings(self) -> tuple[str, ...]:
-        """Names of the readings used, sorted."""
-        return tuple(sorted({feature.of for feature in self.windowed if feature.relation == "measurements"}))
+        """Names of the readings, or of the columns of the feature set, that are used, sorted."""
+        return tuple(sorted(set(self.columns.values()) | {f.of for f in self.windowed if f.relation == "measurements"}))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Features that are columns of a feature set: feature → column."""
+        return {feature.name: feature.column for feature in self.features if feature.column}
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,7 +107,7 @@ class FeatureView(Definition):
     @property
     def relations(self) -> tuple[str, ...]:
         """The warehouse's relations that it reads: the one of its rows first."""
-        return ("measurements", *(["events"] if self.kinds else []))
+        return ("feature_sets" if self.source.feature_set else "measurements", *(["events"] if self.kinds else []))
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -119,23 +138,31 @@ class Definitions(BaseModel):
                 return dataset.readings[name]
         return None
 
+    def value(self, view: FeatureView, name: str) -> Reading | None:
+        """The declaration of a value of the view's rows: a reading, or a column of its feature set."""
+        if view.source.feature_set is None:
+            return self.reading(view.entity, name)
+        dataset = self.datasets.get(view.source.feature_set)
+        return dataset.features.get(name) if dataset else None
+
     def entity_of(self, view: FeatureView) -> Entity:
         """The entity of a view (load() has checked that it exists)."""
         return self.entities[view.entity]
 
     def feature_type(self, view: FeatureView, feature: Feature) -> ReadingType:
-        """Value type of a feature: int64 for count, the reading's for min, max, first and last, else double."""
+        """Value type of a feature: int64 for count; the reading's for min, max, first and last, a column's own; else double."""
         if feature.aggregate == "count":
             return "int64"
         reading = self._reading_of(view, feature)
-        same = feature.aggregate in {"min", "max", "first", "last"}
+        same = feature.aggregate in {None, "min", "max", "first", "last"}
         return reading.type if same and reading is not None else "double"
 
     def feature_unit(self, view: FeatureView, feature: Feature) -> str:
-        """Unit of a feature: none for count, seconds for age, per second for slope, else the reading's."""
+        """Unit of a feature: none for count, seconds for age, per second for slope, else the reading's or column's."""
         reading = self._reading_of(view, feature)
         unit = "" if reading is None else reading.unit
-        return {"count": "", "age": "s", "slope": f"{unit}/s" if unit else ""}.get(feature.aggregate, unit)
+        return {"count": "", "age": "s", "slope": f"{unit}/s" if unit else ""}.get(feature.aggregate or "", unit)
 
     def _reading_of(self, view: FeatureView, feature: Feature) -> Reading | None:
-        return self.reading(view.entity, feature.of) if feature.relation == "measurements" else None
+        name = feature.of or feature.name
+        return self.value(view, name) if feature.relation == "measurements" else None

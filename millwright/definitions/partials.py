@@ -47,17 +47,16 @@ class Partial:
 
 
 def reading_type(definitions: Definitions, view: FeatureView, name: str) -> ReadingType:
-    """Declared type of a reading of the view's entity; double where nothing declares it."""
-    reading = definitions.reading(view.entity, name)
+    """Declared type of a value of the view's rows; double where nothing declares it."""
+    reading = definitions.value(view, name)
     return "double" if reading is None else reading.type
 
 
 def inputs(definitions: Definitions, view: FeatureView) -> dict[str, ReadingType]:
-    """What the view's windows slide over (Windowed.input) and its type, sorted. Of an event it is true that it was."""
-    found = {
-        feature.input: reading_type(definitions, view, feature.of) if feature.relation == "measurements" else "bool"
-        for feature in view.windowed
-    }
+    """What the engine reads of each row and its type, sorted: readings (or columns of a feature set), and of a kind of event that
+    it was one (Windowed.input)."""
+    found = {name: reading_type(definitions, view, name) for name in view.readings}
+    found |= {feature.input: "bool" for feature in view.windowed if feature.relation == "events"}
     return dict(sorted(found.items()))
 
 

@@ -5,14 +5,24 @@ Belongs here: mistakes of a view, each with its place. Does not: what a feature 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from millwright.definitions.features import OF_ANYTHING, Feature
+from millwright.definitions.datasets import Dataset
+from millwright.definitions.features import OF_ANYTHING, Feature, Windowed
 from millwright.definitions.models import Definitions, FeatureView
 from millwright.definitions.words import nearest
 
 Mistake = tuple[tuple[str | int, ...], str]
 """Where in the file, and what."""
+
+
+def with_columns(view: FeatureView, datasets: Mapping[str, Dataset]) -> FeatureView:
+    """A view of a feature set that names no features has all of its columns; any other is as it is."""
+    dataset = datasets.get(view.source.feature_set or "")
+    if view.features or dataset is None:
+        return view
+    features = [Feature(name=name, description=reading.description) for name, reading in dataset.features.items()]
+    return view.model_copy(update={"features": features})
 
 
 def view_mistakes(view: FeatureView, definitions: Definitions) -> Iterator[Mistake]:
@@ -21,17 +31,44 @@ def view_mistakes(view: FeatureView, definitions: Definitions) -> Iterator[Mista
     if entity is None:
         yield ("entity",), f"no entity {view.entity}{nearest(view.entity, definitions.entities)}"
         return
+    if view.source.feature_set is not None:
+        sets = {name for name, one in definitions.datasets.items() if one.entity == view.entity and one.target == "feature_set"}
+        if view.source.feature_set not in sets:
+            wrong = view.source.feature_set
+            yield (
+                ("source", "feature_set"),
+                f"no dataset of {view.entity} with the target feature_set is {wrong}{nearest(wrong, sets)}",
+            )
+            return
+    elif not view.features:
+        yield ("features",), "a view needs features"
     for index, feature in enumerate(view.features):
         if feature.name in entity.join_keys:
             yield ("features", index, "name"), "this name is taken by a join key"
-        found = (
-            _of_events(view, feature, definitions) if feature.relation == "events" else _of_readings(view, feature, definitions)
-        )
-        if found is not None:
-            yield ("features", index, "of"), found
+        if (found := _mistake(view, feature, definitions)) is not None:
+            yield ("features", index, *found[0]), found[1]
 
 
-def _of_readings(view: FeatureView, feature: Feature, definitions: Definitions) -> str | None:
+def _mistake(view: FeatureView, feature: Feature, definitions: Definitions) -> Mistake | None:
+    windowed = feature.windowed
+    if view.source.feature_set is not None:
+        if windowed is not None:
+            return (), "a feature set's rows have no windows: its columns are the features, without aggregate and window"
+        found = _of_columns(view, feature, definitions.datasets[view.source.feature_set])
+        return None if found is None else (("of" if feature.of else "name",), found)
+    if windowed is None:
+        return (), "a feature of measurements needs aggregate, of and window"
+    found = (_of_events if windowed.relation == "events" else _of_readings)(view, windowed, definitions)
+    return None if found is None else (("of",), found)
+
+
+def _of_columns(view: FeatureView, feature: Feature, dataset: Dataset) -> str | None:
+    if feature.column in dataset.features:
+        return None
+    return f"the feature set {dataset.dataset} has no column {feature.column}{nearest(str(feature.column), dataset.features)}"
+
+
+def _of_readings(view: FeatureView, feature: Windowed, definitions: Definitions) -> str | None:
     readings = {
         name: reading
         for dataset in definitions.datasets.values()
@@ -45,7 +82,7 @@ def _of_readings(view: FeatureView, feature: Feature, definitions: Definitions) 
     return None
 
 
-def _of_events(view: FeatureView, feature: Feature, definitions: Definitions) -> str | None:
+def _of_events(view: FeatureView, feature: Windowed, definitions: Definitions) -> str | None:
     datasets = [each for each in definitions.datasets.values() if each.entity == view.entity and each.target == "events"]
     if not datasets:
         return f"no dataset of {view.entity} has the target events: nothing can bring an event of kind {feature.of}"

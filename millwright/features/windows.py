@@ -37,18 +37,51 @@ def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
     `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`, with `every` only the kept rows, and `closed:by`.
     """
-    return {"duckdb": _Compiler(definitions, view, "duckdb").sql()}
+    script = Script("duckdb")
+    if view.source.feature_set:
+        _copy(script, definitions, view)
+    else:
+        _Compiler(definitions, view, script).compile()
+    return {"duckdb": script.sql()}
+
+
+def _copy(script: Script, definitions: Definitions, view: FeatureView) -> None:
+    """The rows of a feature set as they are: no window, so no tile."""
+    import ibis
+
+    values = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
+    events = ibis.table({"entity_id": "int32", "t": "int64", "sensor_type": "string", **values}, name="events")
+    script.step("tiles", ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64"}, name="prior"))
+    rows = _kept(script, view, events)
+    columns = {name: rows[f"r_{of}"] for name, of in view.columns.items()}
+    columns |= {CLOSED_BY: rows[CLOSED_BY]} if view.every else {}
+    script.step("feature_rows", rows.select("entity_id", "t", **columns))
+
+
+def _kept(script: Script, view: FeatureView, rows: Table) -> Table:
+    """With `every` the last row of each bucket that a later row closes, with the time of that row; else all rows."""
+    import ibis
+
+    every = view.every_us
+    if every is None:
+        return rows
+    times = rows.select("entity_id", "t")
+    later = times.t.lead().over(ibis.window(group_by="entity_id", order_by="t"))
+    followed = script.step("followed", times.mutate(**{CLOSED_BY: later}))
+    closed = tile_index(followed[CLOSED_BY], every) > tile_index(followed.t, every)
+    return _left_join(followed.filter(followed[CLOSED_BY].notnull() & closed), rows, ["entity_id", "t"])
 
 
 class _Compiler:
-    def __init__(self, definitions: Definitions, view: FeatureView, dialect: str) -> None:
-        self._view, self._script = view, Script(dialect)
+    def __init__(self, definitions: Definitions, view: FeatureView, script: Script) -> None:
+        self._view, self._script = view, script
         self._keep = partials(definitions, view)
         self._of_size = {size: partials(definitions, view, tile_us=size) for size in tile_sizes(view)}
         self._inputs = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
         self._own = {"own": "boolean"} if view.kinds else {}
 
-    def sql(self) -> str:
+    def compile(self) -> None:
+        """Add the steps to the script."""
         import ibis
 
         parts = {partial.column: _IBIS[partial.type] for partial in self._keep}
@@ -59,26 +92,12 @@ class _Compiler:
         instants = self._script.step("instants", _instants(events, self._keep))
         cut = self._script.step("cut", self._cut(instants))
         tiles = self._script.step("tiles", self._tiles(cut, prior))
-        rows = self._kept(self._open_tiles(cut))
+        rows = self._open_tiles(cut)
+        rows = _kept(self._script, self._view, rows.filter(rows.own).drop("own") if self._own else rows)
         for size in self._of_size:
             rows = _left_join(rows, self._whole_tiles(tiles, size), ["entity_id", f"tile_{size}"])
         rows = self._look_up(rows, instants, prior)
         self._script.step("feature_rows", self._finalize(rows))
-        return self._script.sql()
-
-    def _kept(self, rows: Table) -> Table:
-        """The view's own rows; with `every` the last of each bucket that a later row closes, with the time of that row."""
-        import ibis
-
-        rows = rows.filter(rows.own).drop("own") if self._own else rows
-        every = self._view.every_us
-        if every is None:
-            return rows
-        times = rows.select("entity_id", "t")
-        later = times.t.lead().over(ibis.window(group_by="entity_id", order_by="t"))
-        followed = self._script.step("followed", times.mutate(**{CLOSED_BY: later}))
-        closed = tile_index(followed[CLOSED_BY], every) > tile_index(followed.t, every)
-        return _left_join(followed.filter(followed[CLOSED_BY].notnull() & closed), rows, ["entity_id", "t"])
 
     def _cut(self, instants: Table) -> Table:
         """The instants with their tile of each size, and the anchor of each input's moments in it."""
@@ -281,5 +300,5 @@ def _centered(table: Table, size: int, of: str, names: Sequence[str]) -> dict[st
 
 
 def _left_join(left: Table, right: Table, keys: list[str]) -> Table:
-    joined = left.left_join(right, keys)
-    return joined.drop(*(name for name in joined.columns if name.endswith("_right")))
+    joined = left.left_join(right, keys, rname="right:{name}")
+    return joined.drop(*(name for name in joined.columns if name.startswith("right:")))

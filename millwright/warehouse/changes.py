@@ -80,6 +80,6 @@ def _reads(view: FeatureView) -> dict[str, Any]:
     return {
         "entity": view.entity,
         "relation": view.relations[0],
-        "sensor_type": view.source.sensor_type,
+        "sensor_type": view.source.word,
         "kinds": list(view.kinds),
     }

@@ -73,7 +73,7 @@ class TileRange:
 
 def series_of(conn: psycopg.Connection[Any], view: FeatureView) -> list[Series]:
     """Every series of the view's source, and of the kinds of event that it is about."""
-    words = {view.relations[0]: [view.source.sensor_type] if view.source.sensor_type else None, Relation.EVENTS: list(view.kinds)}
+    words = {view.relations[0]: [view.source.word] if view.source.word else None, Relation.EVENTS: list(view.kinds)}
     return [
         Series(series_id, relation, tuple(keys), *rest)
         for name in view.relations
@@ -148,7 +148,7 @@ def _happened(view: FeatureView) -> list[sql.Composed]:
 
 def read_tiles(reader: ArrowReader, tables: ViewTables, ranges: Sequence[TileRange]) -> pa.Table:
     """The engine's `prior`: (entity_id int32 = segment, tile_us, tile, p_<reading>_<partial>…)."""
-    partials = sql.SQL(", ").join(sql.Identifier("p", partial.column) for partial in tables.partials)
+    partials = sql.Composed([sql.SQL(", ") + sql.Identifier("p", partial.column) for partial in tables.partials])
     query = statements.load("read_tiles").format(
         partials=partials, segments=sql.Literal([r.segment for r in ranges]), tiles=tables.tiles, **tile_match(tables, ranges)
     )

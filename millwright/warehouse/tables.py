@@ -97,7 +97,7 @@ def _names(tables: ViewTables) -> dict[str, sql.Composable]:
         "feature_names": sql.SQL(", ").join(sql.Identifier(name) for name in tables.features),
         "tile_keys": tile_keys,
         "tile_key_columns": columns({key_column(name): kind for name, kind in typed.items()}, " not null"),
-        "partial_columns": columns({partial.column: partial.type for partial in tables.partials}),
+        "partial_columns": sql.Composed([sql.SQL(", ") + columns({partial.column: partial.type}) for partial in tables.partials]),
         "index_current": sql.Identifier(f"{tables.view.id}_current"),
         "index_created": sql.Identifier(f"{tables.view.id}_created"),
         "index_superseded": sql.Identifier(f"{tables.view.id}_superseded"),
