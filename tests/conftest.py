@@ -21,7 +21,6 @@ from millwright.stack.kafka import Kafka
 from millwright.stack.postgres import Postgres
 from millwright.stack.redis import Valkey
 from tests import servers
-from tests.dagster.up import Up, up
 from tests.databases import Databases
 
 
@@ -118,13 +117,6 @@ def kafka_server() -> Iterator[Kafka]:
 def kafka_bootstrap(kafka_server: Kafka) -> str:
     """host:port of the broker."""
     return kafka_server.bootstrap
-
-
-@pytest.fixture(scope="session")
-def live() -> Iterator[Up]:
-    """The whole platform, up and applied. A test that uses it has the marker kafka and is in the xdist group stack."""
-    with up() as running:
-        yield running
 
 
 def _flushed(server: Valkey) -> str:

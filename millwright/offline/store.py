@@ -10,6 +10,7 @@ from typing import Any, Literal
 from feast.infra.offline_stores.contrib.postgres_offline_store import postgres
 from pydantic import model_validator
 
+from millwright.warehouse import registry_plugin  # noqa: F401 - registers itself
 from millwright.warehouse.plain_feast import nearest_settings, offline_fields
 
 _TYPE: Literal["millwright.offline.store.PostgreSQLOfflineStore"] = "millwright.offline.store.PostgreSQLOfflineStore"

@@ -23,7 +23,7 @@ from redis import asyncio as redis_asyncio
 
 from millwright.online import codec, delete, stores
 from millwright.online.write import FeastRow, write_feast_rows
-from millwright.warehouse import plain_feast
+from millwright.warehouse import plain_feast, registry_plugin  # noqa: F401 - registers itself
 
 log = logging.getLogger(__name__)
 _TYPE: Literal["millwright.online.store.RedisOnlineStore"] = "millwright.online.store.RedisOnlineStore"

@@ -1,20 +1,21 @@
 """How Feast, started by itself (`feast plan`, `FeatureStore(…)`), finds this platform's Postgres: from Settings.
 
-Belongs here: the nearest project's settings, the SQLAlchemy plugin that feature_store.yaml names for the registry.
-Does not: Feast (registry/, online/store.py, offline/store.py), the Redis address (online/store.py).
+Belongs here: the nearest project's settings, addresses made of them. Does not: Feast (registry/, online/store.py,
+offline/store.py), the Redis address (online/store.py), SQLAlchemy's plugin (registry_plugin.py).
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy.dialects import plugins
-from sqlalchemy.engine import URL, CreateEnginePlugin
 
 from millwright.settings import ENV_PREFIX, NotConfigured, Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 REGISTRY_SCHEMA = "feast"
 PLUGIN = "millwright"
@@ -33,6 +34,8 @@ def nearest_settings() -> Settings:
 
 def registry_url(settings: Settings) -> URL:
     """The registry's SQLAlchemy URL: the most powerful role that the settings know. Raises NotConfigured."""
+    from sqlalchemy.engine import URL  # a third of the time in which a command starts
+
     fields = _libpq(settings)
     user, password, database = (fields.pop(name, None) for name in ("user", "password", "dbname"))
     fields["options"] = f"{fields.get('options', '')} -c search_path={REGISTRY_SCHEMA} -c timezone=UTC".strip()
@@ -50,17 +53,6 @@ def offline_fields(settings: Settings) -> dict[str, Any]:
     return {"host": "127.0.0.1", "password": "", "sslmode": "prefer", "db_schema": REGISTRY_SCHEMA, **found}
 
 
-class RegistryPlugin(CreateEnginePlugin):
-    """Turns `postgresql+psycopg://` with `plugins: [millwright]` into the registry's address."""
-
-    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
-        super().__init__(url, kwargs)
-
-    def update_url(self, url: URL) -> URL:
-        """The address from the nearest project's settings."""
-        return registry_url(nearest_settings())
-
-
 def _libpq(settings: Settings) -> dict[str, str]:
     for field in ("postgres_owner_url", "postgres_url", "postgres_reader_url"):
         if getattr(settings, field) is not None:
@@ -70,6 +62,3 @@ def _libpq(settings: Settings) -> dict[str, str]:
         f"No Postgres is named and no running stack was found in {settings.home}. Start one with `millwright up`, "
         f"run Feast inside the project's folder, or set {ENV_PREFIX}PROJECT to it."
     )
-
-
-plugins.register(PLUGIN, __name__, RegistryPlugin.__name__)

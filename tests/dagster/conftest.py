@@ -1,6 +1,6 @@
 """An applied platform as Dagster sees it, in one process: definitions, an ephemeral instance, ticks and runs.
 
-Belongs here: what tests of sensors and of the refresh step share. Does not: the daemon and the webserver (test_stack.py).
+Belongs here: what tests of sensors and of the refresh step share. Does not: the daemon and the webserver (tests/live).
 """
 
 from __future__ import annotations

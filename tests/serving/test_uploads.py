@@ -27,7 +27,7 @@ from millwright.serving.problems import Refused
 from millwright.settings import Settings
 from millwright.warehouse.connect import connect
 from tests import platforms
-from tests.dagster.up import until
+from tests.live.up import until
 from tests.serving.server import uvicorn
 
 LIMIT = 4_000_000

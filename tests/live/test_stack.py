@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.dagster.conftest import HEADER, rows
-from tests.dagster.up import TERMINATE, Up, until
+from tests.live.up import TERMINATE, Up, until
 
 pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.kafka]
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)

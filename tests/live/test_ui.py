@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.dagster.conftest import HEADER, rows
-from tests.dagster.up import Up, until
+from tests.live.up import Up, until
 
 pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.kafka, pytest.mark.browser]
 VIEW = "machine_vitals_v1"
