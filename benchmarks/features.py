@@ -24,7 +24,7 @@ from benchmarks._measure import figure, show
 from millwright.definitions import Dataset, Definitions, Entity, FeatureView, Reading
 from millwright.definitions.features import Windowed
 from millwright.definitions.partials import partials
-from millwright.features.compute import engine
+from millwright.features.compute import engine, no_tiles
 from millwright.features.windows import compile_view
 from millwright.settings import Settings
 
@@ -108,11 +108,7 @@ class View:
             feature_views={self.view.id: self.view},
         )
         self._script = compile_view(definitions, self.view)["duckdb"]
-        types = {"int64": pa.int64(), "double": pa.float64()}
-        kept = [(one.column, types[one.type]) for one in partials(definitions, self.view)]
-        self._no_tiles = pa.schema(
-            [("entity_id", pa.int32()), ("tile_us", pa.int64()), ("tile", pa.int64()), *kept]
-        ).empty_table()
+        self._no_tiles = no_tiles(partials(definitions, self.view))
 
     def ours(self, events: pa.Table) -> pa.Table:
         """As a refresh computes them, with tolerances and tiles."""

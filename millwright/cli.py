@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Definitions and features": {
         "apply": ("definitions:apply", "Migrate, validate definitions, register them, reload Dagster."),
+        "preview": ("preview:preview", "Compute a definition, applied or not, and show what it gives."),
         "schemas": ("definitions:schemas", "Write JSON Schemas of the definition files, for editors."),
         "features": ("definitions:features", "The catalog of features."),
         "activate": ("definitions:activate", "Make a feature view's version the active one."),

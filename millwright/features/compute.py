@@ -7,10 +7,11 @@ Does not: the SQL (windows.py), where events come from (refresh.py).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from millwright.definitions.partials import Partial
 from millwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ class Engine:
         for (name,) in self._session.execute("select table_name from duckdb_tables() where temporary").fetchall():
             self._session.execute(f'drop table "{name}"')
         return rows, tiles
+
+
+def no_tiles(partials: Iterable[Partial]) -> pa.Table:
+    """A `prior` without tiles, for events that reach back as far as the windows."""
+    import pyarrow as pa
+
+    types = {"double": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
+    place = [("entity_id", pa.int32()), ("tile_us", pa.int64()), ("tile", pa.int64())]
+    return pa.schema([*place, *((partial.column, types[partial.type]) for partial in partials)]).empty_table()
 
 
 @contextmanager

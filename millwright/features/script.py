@@ -24,12 +24,19 @@ class Script:
         import sqlglot.expressions as sge
 
         schema = expression.schema()
-        columns = schema.to_sqlglot_column_defs(self.dialect)
-        table = sge.Schema(this=sge.Table(this=sge.to_identifier(name, quoted=True)), expressions=columns)
-        create = sge.Create(this=table, kind="TABLE", properties=sge.Properties(expressions=[sge.TemporaryProperty()]))
+        self.empty(ibis.table(schema, name=name))
         insert = sge.Table(this=sge.to_identifier(name, quoted=True)).sql(self.dialect)
-        self._statements += [create.sql(self.dialect), f"insert into {insert}\n{self._query(expression)}"]
+        self._statements.append(f"insert into {insert}\n{self._query(expression)}")
         return ibis.table(schema, name=name)
+
+    def empty(self, table: Table) -> None:
+        """Add an unbound table of Ibis as an empty one."""
+        import sqlglot.expressions as sge
+
+        columns = table.schema().to_sqlglot_column_defs(self.dialect)
+        made = sge.Schema(this=sge.Table(this=sge.to_identifier(table.get_name(), quoted=True)), expressions=columns)
+        create = sge.Create(this=made, kind="TABLE", properties=sge.Properties(expressions=[sge.TemporaryProperty()]))
+        self._statements.append(create.sql(self.dialect))
 
     def sql(self) -> str:
         """The statements, each ended by a semicolon."""

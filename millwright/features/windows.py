@@ -22,6 +22,7 @@ from millwright.features.buckets import CLOSED_BY
 from millwright.features.script import Script
 
 Table = Any  # an Ibis table
+DIALECTS = ("duckdb", "postgres", "bigquery", "snowflake")
 _TIME_OF = {"first": "firstt", "last": "lastt"}
 _IBIS = {"double": "float64", "int64": "int64", "string": "string", "bool": "boolean"}
 
@@ -37,12 +38,32 @@ def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
     `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`, with `every` only the kept rows, and `closed:by`.
     """
-    script = Script("duckdb")
+    return {"duckdb": _steps(Script("duckdb"), definitions, view)}
+
+
+def warehouse_script(definitions: Definitions, view: FeatureView, dialect: str) -> str:
+    """The same computation for a warehouse: as `compile_view`'s, but from events alone; it makes an empty `prior` itself.
+
+    `dialect`: one of DIALECTS. The events must reach back as far as the windows do.
+    """
+    script = Script(dialect)
+    script.empty(_prior(definitions, view))
+    return _steps(script, definitions, view)
+
+
+def _steps(script: Script, definitions: Definitions, view: FeatureView) -> str:
     if view.source.feature_set:
         _copy(script, definitions, view)
     else:
-        _Compiler(definitions, view, script).compile()
-    return {"duckdb": script.sql()}
+        _Compiler(definitions, view, script).compile(_prior(definitions, view))
+    return script.sql()
+
+
+def _prior(definitions: Definitions, view: FeatureView) -> Table:
+    import ibis
+
+    kept = {partial.column: _IBIS[partial.type] for partial in partials(definitions, view)}
+    return ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **kept}, name="prior")
 
 
 def _copy(script: Script, definitions: Definitions, view: FeatureView) -> None:
@@ -51,7 +72,7 @@ def _copy(script: Script, definitions: Definitions, view: FeatureView) -> None:
 
     values = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
     events = ibis.table({"entity_id": "int32", "t": "int64", "sensor_type": "string", **values}, name="events")
-    script.step("tiles", ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64"}, name="prior"))
+    script.step("tiles", _prior(definitions, view))
     rows = _kept(script, view, events)
     columns = {name: rows[f"r_{of}"] for name, of in view.columns.items()}
     columns |= {CLOSED_BY: rows[CLOSED_BY]} if view.every else {}
@@ -80,15 +101,13 @@ class _Compiler:
         self._inputs = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
         self._own = {"own": "boolean"} if view.kinds else {}
 
-    def compile(self) -> None:
+    def compile(self, prior: Table) -> None:
         """Add the steps to the script."""
         import ibis
 
-        parts = {partial.column: _IBIS[partial.type] for partial in self._keep}
         events = ibis.table(
             {"entity_id": "int32", "t": "int64", "sensor_type": "string", **self._inputs, **self._own}, name="events"
         )
-        prior = ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **parts}, name="prior")
         instants = self._script.step("instants", _instants(events, self._keep))
         cut = self._script.step("cut", self._cut(instants))
         tiles = self._script.step("tiles", self._tiles(cut, prior))

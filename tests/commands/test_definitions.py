@@ -107,3 +107,37 @@ def test_keys(settings: Settings, run: Any) -> None:
     assert run("keys", "create", "x", "--scope", "write")[0] == 2
     assert run("keys", "create", "x", "--scope", "read", "--expires-in", "soon")[0] == 2
     assert run("keys", "revoke", "nothing")[0] == 1
+
+
+def test_a_draft_is_previewed_before_it_is_applied(settings: Settings, run: Any) -> None:
+    assert run("apply", "--json")[0] == 0
+    applied = settings.feature_repo / "feature_views" / "machine_vitals_v1.yaml"
+    draft = applied.read_text().replace("version: 1", "version: 2")
+    (applied.parent / "machine_vitals_v2.yaml").write_text(draft)
+    with connect(settings.require("postgres_url"), autocommit=True) as conn:
+        conn.execute("select warehouse.ensure_months('2026-03-01', '2026-03-01')")
+        conn.execute("insert into warehouse.series (entity, keys, sensor_type) values ('machine', '{press-07}', 'press')")
+        conn.execute(
+            "insert into warehouse.measurements select series_id, timestamptz '2026-03-01 00:00Z' + n * interval '1 minute',"
+            " jsonb_build_object('temperature', n), 1, n from warehouse.series, generate_series(1, 5) n"
+        )
+        code, report = run("preview", "machine_vitals", "machine_id=press-07", "--last", "3m", "--rows", "2", "--json")
+        assert (code, report["view_id"], report["rows"], report["events_read"]) == (0, "machine_vitals_v2", 4, 5)
+        assert [row["machine_id"] for row in report["newest"]] == ["press-07", "press-07"]
+        assert report["newest"][0]["temperature_last"] == 5
+        code, text = run("preview", "machine_vitals_v2", "--sql")
+        assert code == 0
+        assert "Nothing was written." in text
+        assert 'insert into "feature_rows"' in text
+        assert conn.execute("select count(*) from catalog.feature_views").fetchone() == (1,)
+    code, report = run("preview", "machine_vitals_v2", "--sql", "--dialect", "bigquery", "--json")
+    assert (code, report["rows"], "CREATE TEMPORARY TABLE `prior`" in report["sql"]) == (0, 0, True)
+    for wrong, said in (
+        (["machine_vitals", "machine=press-07"], "write machine_id=…"),
+        (["machine_vitals", "--last", "1 day"], "not a duration"),
+        (["machine_vitals", "--dialect", "postgres"], "give --sql"),
+    ):
+        code, text = run("preview", *wrong)
+        assert (code, said in text) == (2, True), text
+    code, text = run("preview", "machine_vital")
+    assert (code, "did you mean machine_vitals" in text) == (1, True)
