@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millwright.ahead import ahead
 from millwright.definitions import Definitions
-from millwright.landing.ahead import ahead
 from millwright.landing.batches import ErrorKind
 from millwright.landing.by_key import by_key
 from millwright.landing.caps import capped, first_errors

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -18,6 +20,7 @@ import redis
 from psycopg import IsolationLevel
 from pydantic import BaseModel, ConfigDict
 
+from millwright.ahead import ahead
 from millwright.definitions import Definitions, FeatureView
 from millwright.online import codec, stores
 from millwright.online.write import Written, remove_rows, write_rows
@@ -80,9 +83,8 @@ def publish(
                 order = latest.newest(conn, view)
                 if order is not None:
                     rows = latest.latest_rows(definitions.entity_of(view), view, since=since, days=days)
-                    with arrow_reader(conn) as reader:
-                        for chunk in _chunks(reader.batches(rows)):
-                            sent.send(client, chunk, stores.micros(order))
+                    with arrow_reader(conn) as reader, closing(ahead(sent.encoded(reader.batches(rows)))) as chunks:
+                        sent.send(client, chunks, stores.micros(order))
         finally:
             if not conn.closed:
                 conn.isolation_level = before
@@ -127,6 +129,16 @@ def row_fields(view: FeatureView) -> list[bytes]:
     return [codec.timestamp_field(view.id), *(codec.field(view.id, feature.name) for feature in view.features)]
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """Rows of a chunk with their Redis keys and (field, values); and the keys of entities that have no row any more."""
+
+    rows: pa.RecordBatch
+    keys: pa.BinaryArray
+    values: list[tuple[bytes, pa.BinaryArray]]
+    gone: pa.BinaryArray
+
+
 class _Sent:
     """Sends chunks and adds up what became of them."""
 
@@ -136,24 +148,31 @@ class _Sent:
         self.entities = 0
         self.days: Counter[date] = Counter()
         self.events: list[datetime] = []
-        self.stages: dict[str, float] = {"read": 0.0, "encode": 0.0, "write": 0.0}
+        self.stages: dict[str, float] = {"read": 0.0, "write": 0.0}
         self.preview: list[dict[str, Any]] = []
         self._last = time.perf_counter()
 
-    def send(self, client: redis.Redis, chunk: pa.RecordBatch, order: int) -> None:
-        self._took("read")
-        present = pc.is_valid(chunk.column("event_timestamp"))
-        rows, gone = chunk.filter(present), chunk.filter(pc.invert(present))
-        self.entities += chunk.num_rows
-        if rows.num_rows:
+    def encoded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[_Encoded]:
+        """Rows as Redis is sent them, some thousand at a time; read and made in the thread that reads ahead."""
+        for chunk in _chunks(batches):
+            present = pc.is_valid(chunk.column("event_timestamp"))
+            rows, gone = chunk.filter(present), chunk.filter(pc.invert(present))
             keys, values = encode_rows(self.definitions, self.view, self.project, rows)
-            self._note(rows)
-            self._took("encode")
-            self.written += write_rows(client, self.view.id, keys, values, order)
-        if gone.num_rows:
-            keys = codec.encode_keys(self.project, self.definitions.entity_of(self.view).join_keys, gone)
-            self.written += remove_rows(client, self.view.id, keys, row_fields(self.view), order)
-        self._took("write")
+            join_keys = self.definitions.entity_of(self.view).join_keys
+            yield _Encoded(rows, keys, values, codec.encode_keys(self.project, join_keys, gone))
+
+    def send(self, client: redis.Redis, chunks: Iterator[_Encoded], order: int) -> None:
+        """Write the chunks as they come."""
+        for chunk in chunks:
+            self._took("read")
+            self.entities += len(chunk.keys) + len(chunk.gone)
+            if len(chunk.keys):
+                self._note(chunk.rows)
+                self.written += write_rows(client, self.view.id, chunk.keys, chunk.values, order)
+            if len(chunk.gone):
+                self.written += remove_rows(client, self.view.id, chunk.gone, row_fields(self.view), order)
+            self._took("write")
+        self._took("read")
 
     def report(self, store: str, order: datetime | None) -> PublishReport:
         return PublishReport(

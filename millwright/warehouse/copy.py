@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHUNK_ROWS = 65_536
+_BATCH_BYTES = 1024 * 1024
 
 
 def copy_in(
@@ -94,17 +95,19 @@ class ArrowReader:
             return reader.read_all()
 
     def batches(self, query: sql.Composable) -> Iterator[pa.RecordBatch]:
-        """The rows of `query` as they come, a few MB at a time: bounded memory."""
-        with self._rows(query) as reader:
+        """The rows of `query` as they come, about a MB at a time: bounded memory, and the first of them soon."""
+        with self._rows(query, _BATCH_BYTES) as reader:
             yield from reader
 
     @contextmanager
-    def _rows(self, query: sql.Composable) -> Iterator[pa.RecordBatchReader]:
+    def _rows(self, query: sql.Composable, batch_bytes: int | None = None) -> Iterator[pa.RecordBatchReader]:
         import adbc_driver_manager as adbc
         import pyarrow as pa
 
         with adbc.AdbcStatement(self._connection) as statement:
             statement.set_sql_query(query.as_string(None))
+            if batch_bytes is not None:
+                statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": batch_bytes})
             handle, _ = statement.execute_query()
             with pa.RecordBatchReader._import_from_c(handle.address) as reader:
                 yield reader
