@@ -114,6 +114,11 @@ def lineage_of_view(definitions: Definitions, view: FeatureView) -> dg.TableColu
 
 
 def _comes_from(view: FeatureView, feature: Feature) -> list[dg.TableColumnDep]:
+    if feature.expression is not None:
+        # Past the view's own columns, which no lineage of one asset can show, to what these come from.
+        of = [each for each in view.features if each.name in view.expressions[feature.name].features]
+        found = {(dep.asset_key, dep.column_name): dep for each in of for dep in _comes_from(view, each)}
+        return list(found.values())
     if feature.relation == "events":
         table, names = keys.warehouse("events"), ["kind", "event_timestamp"]
     else:
@@ -150,12 +155,14 @@ def _feature(definitions: Definitions, view: FeatureView, feature: Feature) -> d
     return dg.TableColumn(
         feature.name,
         TYPES[definitions.feature_type(view, feature)],
-        _with_unit(feature.description or f"The {_meaning(feature)}.", unit),
+        _with_unit(feature.description or (_meaning(feature) if feature.expression else f"The {_meaning(feature)}."), unit),
         dg.TableColumnConstraints(other=[*([f"unit {unit}"] if unit else []), _meaning(feature)]),
     )
 
 
 def _meaning(feature: Feature) -> str:
+    if feature.expression is not None:
+        return feature.expression
     if feature.aggregate is None:
         return f"uploaded {feature.of or feature.name}"
     return f"{feature.aggregate} of {feature.of}{' events' if feature.relation == 'events' else ''}"

@@ -23,7 +23,9 @@ class Sensitive:
             names |= set(dataset.sensitive)
             self._keys |= not names.isdisjoint(definitions.entities[dataset.entity].join_keys)
             made_of = [view for view in definitions.feature_views.values() if view.entity == dataset.entity]
-            names |= {feature.name for view in made_of for feature in view.features if feature.of in dataset.sensitive}
+            for view in made_of:
+                names |= {feature.name for feature in view.features if feature.of in dataset.sensitive}
+                names |= {name for name, tree in view.expressions.items() if not names.isdisjoint(tree.features)}
         self._names = frozenset(names)
 
     def rows(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -36,10 +36,10 @@ def check_view(conn: psycopg.Connection[Any], definitions: Definitions, view: Fe
 
 def bounds(definitions: Definitions, view: FeatureView, feature: Feature) -> Bounds:
     """Between what a feature of declared readings can lie: a count, an age, a range or a deviation from 0; what is a reading's
-    value or lies between two, as the reading; a sum or a slope anywhere."""
+    value or lies between two, as the reading; a sum, a slope or an expression anywhere."""
     if feature.aggregate in ("count", "age", "range", "stddev"):
         return 0, None
-    if feature.aggregate in ("sum", "slope"):
+    if feature.aggregate in ("sum", "slope") or feature.expression is not None:
         return None, None
     reading = definitions.value(view, feature.of or feature.name) if feature.relation == "measurements" else None
     return (None, None) if reading is None else (reading.min, reading.max)

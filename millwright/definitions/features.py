@@ -48,7 +48,8 @@ class Feature(Definition):
     """One column of a feature view: an aggregate of a reading over a window that ends at the row's time.
 
     With `from: events`, `of` is a kind of event: how many there were, or the seconds since the last one. A column of an uploaded
-    feature set has neither aggregate nor window; `of` names it where the feature is called otherwise.
+    feature set has neither aggregate nor window; `of` names it where the feature is called otherwise. An `expression` is computed
+    from other features of the same row.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -58,9 +59,18 @@ class Feature(Definition):
     of: Name | None = None
     relation: Literal["measurements", "events"] = Field(default="measurements", alias="from")
     window: Duration | None = None
+    expression: str | None = Field(default=None, description="Of other features of the view, such as a / nullif(b, 0).")
+    unit: str | None = Field(default=None, description="Of an expression whose unit does not follow from its features'.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.expression is not None:
+            given = [name for name in ("aggregate", "of", "window") if getattr(self, name) is not None]
+            if given or self.relation != "measurements":
+                raise ValueError(f"an expression stands for itself: leave out {' and '.join(given or ['from'])}")
+            return self
+        if self.unit is not None:
+            raise ValueError("unit is an expression's; an aggregate has its reading's")
         if self.aggregate is None and self.window is None:
             if self.relation == "events":
                 raise ValueError("from: events needs aggregate, of and window")
@@ -88,5 +98,5 @@ class Feature(Definition):
 
     @property
     def column(self) -> str | None:
-        """The column of a feature set that it is; None where it is an aggregate."""
-        return (self.of or self.name) if self.aggregate is None else None
+        """The column of a feature set that it is; None where it is an aggregate or an expression."""
+        return (self.of or self.name) if self.aggregate is None and self.expression is None else None

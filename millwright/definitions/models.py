@@ -6,6 +6,7 @@ SQL, Feast objects.
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from millwright.definitions.base import Definition, KeyType, Name, ReadingType
 from millwright.definitions.datasets import Dataset, Reading
 from millwright.definitions.durations import MICROSECOND, Duration
+from millwright.definitions.expression_types import type_of, unit_of
+from millwright.definitions.expressions import Node, parse
 from millwright.definitions.features import LONGEST, Feature, Windowed
 
 RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
@@ -90,6 +93,13 @@ class FeatureView(Definition):
         return tuple(found for feature in self.features if (found := feature.windowed))
 
     @property
+    def expressions(self) -> dict[str, Node]:
+        """Features that are expressions of others, those that others need before them. Raises ExpressionError."""
+        trees = {feature.name: parse(feature.expression) for feature in self.features if feature.expression is not None}
+        needs = {name: trees.keys() & tree.features.keys() for name, tree in trees.items()}
+        return {name: trees[name] for name in TopologicalSorter(needs).static_order()}
+
+    @property
     def readings(self) -> tuple[str, ...]:
         """Names of the readings, or of the columns of the feature set, that are used, sorted."""
         return tuple(sorted(set(self.columns.values()) | {f.of for f in self.windowed if f.relation == "measurements"}))
@@ -150,7 +160,11 @@ class Definitions(BaseModel):
         return self.entities[view.entity]
 
     def feature_type(self, view: FeatureView, feature: Feature) -> ReadingType:
-        """Value type of a feature: int64 for count; the reading's for min, max, first and last, a column's own; else double."""
+        """Value type of a feature: int64 for count; the reading's for min, max, first and last, a column's own; what an
+        expression's features make it; else double."""
+        if feature.expression is not None:
+            named = {each.name: each for each in view.features}
+            return type_of(parse(feature.expression), lambda name: self.feature_type(view, named[name]))
         if feature.aggregate == "count":
             return "int64"
         reading = self._reading_of(view, feature)
@@ -158,7 +172,11 @@ class Definitions(BaseModel):
         return reading.type if same and reading is not None else "double"
 
     def feature_unit(self, view: FeatureView, feature: Feature) -> str:
-        """Unit of a feature: none for count, seconds for age, per second for slope, else the reading's or column's."""
+        """Unit of a feature: none for count, seconds for age, per second for slope, declared or derived of an
+        expression, else the reading's or column's."""
+        if feature.expression is not None:
+            named = {each.name: each for each in view.features}
+            return feature.unit or unit_of(parse(feature.expression), lambda name: self.feature_unit(view, named[name]))
         reading = self._reading_of(view, feature)
         unit = "" if reading is None else reading.unit
         return {"count": "", "age": "s", "slope": f"{unit}/s" if unit else ""}.get(feature.aggregate or "", unit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from millwright.definitions.datasets import Dataset
+from millwright.definitions.expressions import ExpressionError, parse
 from millwright.definitions.features import OF_ANYTHING, Feature, Windowed
 from millwright.definitions.models import Definitions, FeatureView
 from millwright.definitions.words import nearest
@@ -42,22 +43,27 @@ def view_mistakes(view: FeatureView, definitions: Definitions) -> Iterator[Mista
             return
     elif not view.features:
         yield ("features",), "a view needs features"
+    broken: set[str] = set()
     for index, feature in enumerate(view.features):
         if feature.name in entity.join_keys:
             yield ("features", index, "name"), "this name is taken by a join key"
         if (found := _mistake(view, feature, definitions)) is not None:
+            broken.add(feature.name)
             yield ("features", index, *found[0]), found[1]
+    yield from expression_mistakes(view, definitions, broken)
 
 
 def _mistake(view: FeatureView, feature: Feature, definitions: Definitions) -> Mistake | None:
     windowed = feature.windowed
+    if feature.expression is not None:
+        return None
     if view.source.feature_set is not None:
         if windowed is not None:
             return (), "a feature set's rows have no windows: its columns are the features, without aggregate and window"
         found = _of_columns(view, feature, definitions.datasets[view.source.feature_set])
         return None if found is None else (("of" if feature.of else "name",), found)
     if windowed is None:
-        return (), "a feature of measurements needs aggregate, of and window"
+        return (), "a feature of measurements needs aggregate, of and window, or an expression"
     found = (_of_events if windowed.relation == "events" else _of_readings)(view, windowed, definitions)
     return None if found is None else (("of",), found)
 
@@ -90,3 +96,46 @@ def _of_events(view: FeatureView, feature: Windowed, definitions: Definitions) -
     if feature.of not in kinds and all(dataset.kinds for dataset in datasets):
         return f"no dataset of {view.entity} has the kind {feature.of}{nearest(feature.of, kinds)}"
     return None
+
+
+def expression_mistakes(view: FeatureView, definitions: Definitions, broken: set[str]) -> Iterator[Mistake]:
+    """Of each expression the first mistake. `broken`: features that are wrong themselves, so nothing is said of their types."""
+    names = {feature.name for feature in view.features}
+    needs: dict[str, dict[str, int]] = {}
+    for index, feature in enumerate(view.features):
+        if feature.expression is None:
+            continue
+        try:
+            needs[feature.name] = parse(feature.expression).features
+            for name, at in needs[feature.name].items():
+                if name not in names - {feature.name}:
+                    meant = nearest(name, names - {feature.name})
+                    raise ExpressionError(at, f"no other feature of {view.id} is {name}{meant}")
+        except ExpressionError as error:
+            broken.add(feature.name)
+            yield ("features", index, "expression"), str(error)
+    for index, feature in enumerate(view.features):
+        if feature.name not in needs or feature.name in broken:
+            continue
+        try:
+            reached = _reached(feature.name, needs)
+            if feature.name in reached:
+                raise ExpressionError(
+                    1, f"{feature.name} is made of itself, by way of {' and '.join(sorted(needs[feature.name]))}"
+                )
+            if not reached & (broken | {name for name in reached if name in _reached(name, needs)}):
+                definitions.feature_type(view, feature)
+        except ExpressionError as error:
+            yield ("features", index, "expression"), str(error)
+
+
+def _reached(name: str, needs: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """All that a feature is made of."""
+    found: set[str] = set()
+    ahead = list(needs.get(name, ()))
+    while ahead:
+        one = ahead.pop()
+        if one not in found:
+            found.add(one)
+            ahead.extend(needs.get(one, ()))
+    return found

@@ -19,12 +19,12 @@ from millwright.definitions.partials import PARTIALS, Partial, inputs, partials,
 from millwright.features import moments
 from millwright.features.aggregates import ALGEBRA, FINALIZERS, tile_index
 from millwright.features.buckets import CLOSED_BY
+from millwright.features.expressions import IBIS, with_expressions
 from millwright.features.script import Script
 
 Table = Any  # an Ibis table
 DIALECTS = ("duckdb", "postgres", "bigquery", "snowflake")
 _TIME_OF = {"first": "firstt", "last": "lastt"}
-_IBIS = {"double": "float64", "int64": "int64", "string": "string", "bool": "boolean"}
 
 
 def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
@@ -52,31 +52,34 @@ def warehouse_script(definitions: Definitions, view: FeatureView, dialect: str) 
 
 
 def _steps(script: Script, definitions: Definitions, view: FeatureView) -> str:
-    if view.source.feature_set:
-        _copy(script, definitions, view)
-    else:
-        _Compiler(definitions, view, script).compile(_prior(definitions, view))
+    prior = _prior(definitions, view)
+    copied = view.source.feature_set is not None
+    rows = _copied(script, definitions, view, prior) if copied else _Compiler(definitions, view, script).rows(prior)
+    if view.expressions:
+        rows = with_expressions(script, definitions, view, script.step("computed", rows))
+    others = [name for name in rows.columns if name == CLOSED_BY or name.startswith("tolerance:")]
+    script.step("feature_rows", rows.select("entity_id", "t", *(feature.name for feature in view.features), *others))
     return script.sql()
 
 
 def _prior(definitions: Definitions, view: FeatureView) -> Table:
     import ibis
 
-    kept = {partial.column: _IBIS[partial.type] for partial in partials(definitions, view)}
+    kept = {partial.column: IBIS[partial.type] for partial in partials(definitions, view)}
     return ibis.table({"entity_id": "int32", "tile_us": "int64", "tile": "int64", **kept}, name="prior")
 
 
-def _copy(script: Script, definitions: Definitions, view: FeatureView) -> None:
+def _copied(script: Script, definitions: Definitions, view: FeatureView, prior: Table) -> Table:
     """The rows of a feature set as they are: no window, so no tile."""
     import ibis
 
-    values = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
+    values = {f"r_{name}": IBIS[kind] for name, kind in inputs(definitions, view).items()}
     events = ibis.table({"entity_id": "int32", "t": "int64", "sensor_type": "string", **values}, name="events")
-    script.step("tiles", _prior(definitions, view))
+    script.step("tiles", prior)
     rows = _kept(script, view, events)
     columns = {name: rows[f"r_{of}"] for name, of in view.columns.items()}
     columns |= {CLOSED_BY: rows[CLOSED_BY]} if view.every else {}
-    script.step("feature_rows", rows.select("entity_id", "t", **columns))
+    return rows.select("entity_id", "t", **columns)
 
 
 def _kept(script: Script, view: FeatureView, rows: Table) -> Table:
@@ -98,11 +101,11 @@ class _Compiler:
         self._view, self._script = view, script
         self._keep = partials(definitions, view)
         self._of_size = {size: partials(definitions, view, tile_us=size) for size in tile_sizes(view)}
-        self._inputs = {f"r_{name}": _IBIS[kind] for name, kind in inputs(definitions, view).items()}
+        self._inputs = {f"r_{name}": IBIS[kind] for name, kind in inputs(definitions, view).items()}
         self._own = {"own": "boolean"} if view.kinds else {}
 
-    def compile(self, prior: Table) -> None:
-        """Add the steps to the script."""
+    def rows(self, prior: Table) -> Table:
+        """Adds the steps to the script; the feature rows, but for expressions."""
         import ibis
 
         events = ibis.table(
@@ -116,7 +119,7 @@ class _Compiler:
         for size in self._of_size:
             rows = _left_join(rows, self._whole_tiles(tiles, size), ["entity_id", f"tile_{size}"])
         rows = self._look_up(rows, instants, prior)
-        self._script.step("feature_rows", self._finalize(rows))
+        return self._finalize(rows)
 
     def _cut(self, instants: Table) -> Table:
         """The instants with their tile of each size, and the anchor of each input's moments in it."""
@@ -253,7 +256,7 @@ def _instants(events: Table, keep: Sequence[Partial]) -> Table:
             made[partial.column] = ALGEBRA[partial.name].prepare(value, events.sensor_type, events.t)
     if "own" in events.columns:
         made["own"] = events.own.any()
-    return events.group_by("entity_id", "t").aggregate(**made).cast({p.column: _IBIS[p.type] for p in keep})
+    return events.group_by("entity_id", "t").aggregate(**made).cast({p.column: IBIS[p.type] for p in keep})
 
 
 def _place(feature: Windowed, name: str) -> str:

@@ -83,7 +83,7 @@ def write_versions(
         "key_match": sql.SQL(" and ").join(
             sql.SQL("{} = {}").format(sql.Identifier("h", name), sql.Identifier("s", name)) for name in keys
         ),
-        "same": sql.SQL(" and ").join(_same(name, name in tolerances) for name in tables.features),
+        "same": sql.SQL(" and ").join(_same(name, name in tolerances) for name in tables.compared),
         "feature_names": _list([sql.Identifier(name) for name in tables.features]),
         "staged_features": _list([sql.Identifier("n", name) for name in tables.features]),
     }

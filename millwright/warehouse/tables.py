@@ -54,6 +54,12 @@ class ViewTables:
         return {feature.name: self.definitions.feature_type(self.view, feature) for feature in self.view.features}
 
     @cached_property
+    def compared(self) -> tuple[str, ...]:
+        """Features whose values say whether a row differs. An expression's follows from the others of its row, so it stays with
+        them."""
+        return tuple(feature.name for feature in self.view.features if feature.expression is None)
+
+    @cached_property
     def partials(self) -> tuple[Partial, ...]:
         """Columns of the tiles."""
         return partials(self.definitions, self.view)

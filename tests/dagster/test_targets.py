@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from millwright.landing.undo import undo
+from millwright.online.read import read_online
 from millwright.platform import open_platform
 from millwright.registry import apply
 from platform_assets.definitions import build_definitions
@@ -36,6 +37,7 @@ features:
   - {name: temperature_last, aggregate: last, of: temperature, window: 1h, description: Latest temperature.}
   - {name: failures_30d, aggregate: count, of: failure, from: events, window: 30d, description: Failures of a month.}
   - {name: since_maintenance, aggregate: age, of: maintenance, from: events, window: 90d, description: Since the last maintenance.}
+  - {name: failing, expression: "failures_30d / 30 > 0.05 and temperature_last > 20", description: Whether it fails while hot.}
 """
 SCORES = """
 dataset: scores
@@ -89,6 +91,13 @@ def test_an_event_reaches_the_features_about_it_and_redis(three: Place) -> None:
     at = NOON.isoformat()
     spec = three.definitions.resolve_asset_graph().get(dg.AssetKey(["features", "press_state_v1"]))
     assert spec.parent_keys == {dg.AssetKey(["warehouse", "measurements"]), dg.AssetKey(["warehouse", "events"])}
+    lineage = spec.metadata["dagster/column_lineage"].deps_by_column
+    came = {("/".join(dep.asset_key.path), dep.column_name) for dep in lineage["failing"]}
+    assert came == {
+        ("warehouse/measurements", "readings.temperature"),
+        ("warehouse/events", "kind"),
+        ("warehouse/events", "event_timestamp"),
+    }
     three.drop("a.csv", *rows("press-01", NOON, 3))
     assert three.run(three.tick().run_requests[0]).success
     three.drop(
@@ -105,11 +114,23 @@ def test_an_event_reaches_the_features_about_it_and_redis(three: Place) -> None:
     day = DAY.isoformat()
     assert {("features/press_state_v1", day), ("online/press_state_v1", day)} <= set(marked(result))
     assert not any("machine_vitals" in asset for asset, _ in marked(result))
-    values = "select failures_30d, since_maintenance from features.press_state_v1 order by event_timestamp desc limit 1"
-    assert three.conn.execute(values).fetchone() == (2, three.one("select 3600 + 2 * 60.0::float8"))
+    values = "select failures_30d, since_maintenance, failing from features.press_state_v1 order by event_timestamp desc limit 1"
+    assert three.conn.execute(values).fetchone() == (2, 3720.0, True)
+    with open_platform(three.settings) as platform:
+        view = platform.definitions.feature_views["press_state_v1"]
+        answer = read_online(
+            platform.conn,
+            platform.redis,
+            platform.definitions,
+            view,
+            [{"machine_id": "press-01"}],
+            project="millwright",
+            now=NOON,
+        )
+        assert [one.value for one in answer.rows[0].features.values()] == [20.2, 2, 3720.0, True]
     undo(three.conn, three.one("select max(batch_id) from landing.batches"), by="test")
     assert three.run(three.tick().run_requests[0]).success
-    assert three.conn.execute(values).fetchone() == (0, None)
+    assert three.conn.execute(values).fetchone() == (0, None, False)
 
 
 def test_an_undo_asks_for_a_run_that_takes_the_features_back(three: Place) -> None:

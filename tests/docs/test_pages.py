@@ -40,7 +40,13 @@ def load_blocks(texts: list[str], folder: Path) -> Definitions:
 
 def test_definitions_page_loads(tmp_path: Path) -> None:
     shown = load_blocks(blocks(DOCS / "definitions.md", "yaml"), tmp_path)
-    assert list(shown.feature_views) == ["machine_vitals_v1", "machine_wear_v1", "press_minutes_v1", "press_state_v1"]
+    assert list(shown.feature_views) == [
+        "machine_vitals_v1",
+        "machine_wear_v1",
+        "press_minutes_v1",
+        "press_state_v1",
+        "press_warmth_v1",
+    ]
     assert list(shown.topics) == ["telemetry"]
 
 

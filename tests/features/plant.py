@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -32,7 +33,11 @@ _compiled: dict[str, str] = {}
 
 
 def definitions(
-    features: Sequence[Wanted], sensor_type: str | None = None, join_keys: Mapping[str, str] = ONE_KEY, every: str | None = None
+    features: Sequence[Wanted],
+    sensor_type: str | None = None,
+    join_keys: Mapping[str, str] = ONE_KEY,
+    every: str | None = None,
+    expressions: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Definitions, FeatureView]:
     readings = {name: Reading(unit="u") for name in ("a", "b", "failure")}
     view = FeatureView.model_validate(
@@ -46,7 +51,8 @@ def definitions(
             "features": [
                 {"name": f.name, "aggregate": f.aggregate, "of": f.of, "from": f.relation, "window": f"{f.window // 1_000_000}s"}
                 for f in features
-            ],
+            ]
+            + [{"name": name, "expression": text} for name, text in expressions.items()],
         }
     )
     found = Definitions(
@@ -71,12 +77,13 @@ class Plant:
         sensor_type: str | None = None,
         join_keys: Mapping[str, str] = ONE_KEY,
         every: str | None = None,
+        expressions: Mapping[str, str] = MappingProxyType({}),
         **settings: Any,
     ) -> None:
         migrate(url)
         self.url = url
         self.features = list(features)
-        self.definitions, self.view = definitions(features, sensor_type, join_keys, every)
+        self.definitions, self.view = definitions(features, sensor_type, join_keys, every, expressions)
         self.settings = Settings(**settings)
         self.conn = connect(url, autocommit=True)
         self.apply()
