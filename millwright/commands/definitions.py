@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import BaseModel, ConfigDict
 
+from millwright.commands.entity import entity_of
 from millwright.commands.output import command, rows
 from millwright.settings import Settings
 
@@ -151,21 +152,6 @@ def online(view: str, keys: tuple[str, ...]) -> OnlineAnswer:
     with connect(settings.require(role), autocommit=True) as conn:
         served = Served.from_catalog(conn)
     wanted = served.wanted([view])
-    row = _entity(keys, dict(wanted[0].view.join_keys))
+    row = entity_of(keys, dict(wanted[0].view.join_keys))
     with redis.Redis.from_url(settings.require("redis_url")) as client:
         return answer(client, wanted, [row], project=settings.feast_project)
-
-
-def _entity(keys: tuple[str, ...], types: dict[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for pair in keys:
-        name, found, text = pair.partition("=")
-        if not found or name not in types:
-            raise click.UsageError(f"{pair!r} names no join key: write {' '.join(f'{key}=…' for key in types)}")
-        try:
-            row[name] = int(text) if types[name] == "int64" else text
-        except ValueError:
-            raise click.UsageError(f"{name} is a whole number, not {text!r}") from None
-    if missing := [name for name in types if name not in row]:
-        raise click.UsageError(f"missing: {' '.join(f'{name}=…' for name in missing)}")
-    return row

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import IsolationLevel
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
@@ -23,6 +21,7 @@ from millwright.features.buckets import CLOSED_BY
 from millwright.features.compute import engine, no_tiles
 from millwright.features.touched import Key, Reach
 from millwright.settings import Settings
+from millwright.warehouse.connect import snapshot
 from millwright.warehouse.copy import arrow_reader
 from millwright.warehouse.read import Series, Stretch, read_events, series_of
 from millwright.warehouse.tables import ViewTables
@@ -94,7 +93,7 @@ def preview(
     `conn`: autocommit, any role that may read the warehouse; one read-only snapshot is used. Entities are computed a few at a
     time, so that about EVENTS_PER_CHUNK events are in memory. Raises NothingToPreview when no event is there.
     """
-    with _snapshot(conn):
+    with snapshot(conn):
         return _Preview(conn, settings, ViewTables(definitions, view), last, keys).run(script, rows)
 
 
@@ -219,16 +218,3 @@ def _newest(before: pa.Table | None, found: pa.Table, rows: int) -> pa.Table:
     kept = found.drop_columns([name for name in found.column_names if name.startswith("tolerance:") or name == CLOSED_BY])
     both = kept if before is None else pa.concat_tables([before, kept])
     return both.sort_by([("t", "descending"), ("entity_id", "ascending")]).slice(0, rows)
-
-
-@contextmanager
-def _snapshot(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """A read-only transaction that sees one moment."""
-    before = conn.isolation_level, conn.read_only
-    conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
-    try:
-        with conn.transaction():
-            yield
-    finally:
-        if not conn.closed:
-            conn.isolation_level, conn.read_only = before

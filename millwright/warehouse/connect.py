@@ -5,9 +5,12 @@ Belongs here: session settings. Does not: pools and lifetimes (whoever opens one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg.conninfo import make_conninfo
 
 
@@ -28,3 +31,16 @@ def parameters_of(conn: psycopg.Connection[Any]) -> str:
 def beside(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """Another connection like this one, in autocommit. Raises psycopg.OperationalError."""
     return psycopg.connect(parameters_of(conn), autocommit=True)
+
+
+@contextmanager
+def snapshot(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """A read-only transaction that sees one moment. `conn`: outside a transaction."""
+    before = conn.isolation_level, conn.read_only
+    conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        with conn.transaction():
+            yield
+    finally:
+        if not conn.closed:
+            conn.isolation_level, conn.read_only = before
