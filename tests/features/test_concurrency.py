@@ -1,68 +1,201 @@
-"""Refreshes that meet each other, a landing, or their end: the same rows, nothing twice, no change skipped (I5)."""
+"""Refreshes that meet each other, a landing, or their end at any statement: the same rows, nothing twice (I3, I4, I5)."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import adbc_driver_manager as adbc
+import psycopg
 import pytest
 
-from millwright.warehouse import history
+from millwright.warehouse.commit import next_timestamp
 from millwright.warehouse.connect import connect
-from tests.features.oracle import Event
+from tests.budget import torture
+from tests.features.oracle import SECOND, Event
 from tests.features.plant import BASE, Plant, all_days
-from tests.features.test_engine import FEATURES, SECOND, agree
+from tests.features.test_engine import FEATURES, agree
 
-EVENTS = [
-    Event(f"press-{machine:02}", "press", BASE + n * 60 * SECOND, (("a", float(n * machine)), ("b", 1.5)))
-    for machine in range(4)
-    for n in range(15)
-]
+FEW = FEATURES[::4]
+DAYS = [None, all_days()] if torture() else [None]
+Act = Callable[[psycopg.Connection[Any]], None]
 
 
 @pytest.fixture
 def plant(database: str) -> Iterator[Plant]:
-    made = Plant(database, FEATURES)
+    made = Plant(database, FEW)
     yield made
     made.close()
 
 
-def test_i5_two_refreshes_and_a_backfill_at_once_write_each_row_once(plant: Plant):
-    plant.deliver(EVENTS)
+def minute(machine: int, n: int, value: float) -> Event:
+    return Event(f"press-{machine:02}", "press", BASE + n * 60 * SECOND, (("a", value), ("b", value / 2)))
 
-    def refresh(days: object) -> int:
+
+FIRST = [minute(machine, n, float(n * machine)) for machine in range(3) for n in range(0, 20, 2)]
+# Late rows, a correction, a machine that was not there.
+THEN = [*(minute(1, n, 7.0) for n in range(1, 20, 4)), minute(2, 6, -5.0), minute(4, 3, 1.0)]
+ALL = [event for event in FIRST if event.t != minute(2, 6, 0).t or event.key != "press-02"] + THEN
+
+
+def acting(plant: Plant, boundary: int, act: Act) -> psycopg.Connection[Any]:
+    """A connection on which `act` is called once, after its `boundary`th statement."""
+    conn = connect(plant.url, autocommit=True)
+    seen = itertools.count(1)
+
+    class Cursor(psycopg.Cursor[Any]):
+        def execute(self, *arguments: Any, **options: Any) -> Any:
+            done = super().execute(*arguments, **options)
+            if next(seen) == boundary:
+                act(conn)
+            return done
+
+        @contextmanager
+        def copy(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+            with super().copy(*arguments, **options) as copy:
+                yield copy
+            if next(seen) == boundary:
+                act(conn)
+
+    conn.cursor_factory = Cursor
+    return conn
+
+
+def terminate(plant: Plant) -> Act:
+    def act(conn: psycopg.Connection[Any]) -> None:
+        ended = plant.conn.execute("select pg_terminate_backend(%s, 10000)", (conn.info.backend_pid,)).fetchone()
+        assert ended == (True,)
+
+    return act
+
+
+def nothing_twice(plant: Plant) -> None:
+    """No two versions of a row were ever current at once; what is current is what the view shows."""
+    overlapping = plant.conn.execute(
+        "select count(*) from features.vitals_v1_history a join features.vitals_v1_history b"
+        " using (machine_id, event_timestamp) where a.ctid < b.ctid"
+        " and a.created_timestamp < b.superseded_timestamp and b.created_timestamp < a.superseded_timestamp"
+    ).fetchone()
+    assert overlapping == (0,)
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_i5_a_backend_that_is_terminated_at_any_boundary_leaves_all_or_nothing(plant: Plant, days: Any):
+    plant.deliver(FIRST)
+    plant.refresh()
+    before, tiles = plant.rows(), plant.tiles()
+    plant.deliver(THEN)
+    for boundary in itertools.count(1):
+        with acting(plant, boundary, terminate(plant)) as conn, suppress(psycopg.OperationalError, adbc.Error):
+            plant.refresh(days=days, conn=conn)
+        if plant.rows() != before:
+            break
+        assert plant.tiles() == tiles
+    assert boundary > 15  # reads, staging, comparison, versions, tiles, state: it went through all of them
+    agree(plant, ALL)
+    versions = plant.versions()
+    assert plant.refresh().inserted == 0
+    assert plant.versions() == versions
+    nothing_twice(plant)
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_i5_a_process_that_is_killed_at_any_boundary_leaves_all_or_nothing(plant: Plant, days: Any):
+    plant.deliver(FIRST)
+    plant.refresh()
+    before, tiles = plant.rows(), plant.tiles()
+    plant.deliver(THEN)
+    for boundary in itertools.count(2, 1 if torture() else 5):
+        child = os.fork()
+        if child == 0:
+            try:
+                plant.refresh(days=days, conn=acting(plant, boundary, lambda _: os.kill(os.getpid(), signal.SIGKILL)))
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if plant.rows() != before:
+            break
+        assert os.WIFSIGNALED(status) and plant.tiles() == tiles
+    plant.refresh()
+    agree(plant, ALL)
+    assert plant.refresh().inserted == 0
+    nothing_twice(plant)
+
+
+@pytest.mark.parametrize("boundary", range(1, 40) if torture() else (2, 6, 12, 18))
+def test_i5_a_landing_in_the_middle_of_a_refresh_is_in_the_next(plant: Plant, boundary: int):
+    plant.deliver(FIRST)
+    landed: list[int] = []
+
+    def land(_: object) -> None:
+        plant.deliver(THEN)
+        landed.append(boundary)
+
+    with acting(plant, boundary, land) as conn:
+        plant.refresh(conn=conn)
+    if not landed:  # a refresh has fewer statements
+        plant.deliver(THEN)
+    plant.refresh()
+    agree(plant, ALL)
+    assert plant.refresh().inserted == 0
+    nothing_twice(plant)
+
+
+def test_i5_two_refreshes_and_a_backfill_at_once_write_each_row_once(plant: Plant):
+    plant.deliver(FIRST)
+
+    def refresh(days: Any) -> int:
         with connect(plant.url, autocommit=True) as conn:
-            return plant.refresh(days=days, conn=conn).inserted  # type: ignore[arg-type]
+            return plant.refresh(days=days, conn=conn).inserted
 
     with ThreadPoolExecutor() as pool:
         inserted = list(pool.map(refresh, [None, all_days(), None]))
-    assert sum(inserted) == plant.versions() == len(EVENTS)
-    agree(plant, EVENTS)
+    assert sum(inserted) == plant.versions() == len(FIRST)
+    agree(plant, FIRST)
 
 
-def test_i5_a_landing_that_commits_after_a_refresh_read_the_log_is_not_skipped(plant: Plant):
-    plant.deliver(EVENTS[:20])
-    with connect(plant.url, autocommit=True) as other:
-        with other.transaction():
-            plant.deliver(EVENTS[20:], conn=other)
-            assert plant.refresh().inserted == 20
-        assert plant.refresh().inserted == len(EVENTS) - 20
-    agree(plant, EVENTS)
+def test_i5_landings_refreshes_and_backfills_all_at_once(plant: Plant):
+    parts = [FIRST[0::3], FIRST[1::3], FIRST[2::3]]
+
+    def work(number: int) -> None:
+        with connect(plant.url, autocommit=True) as conn:
+            if number < 3:
+                plant.deliver(parts[number], conn=conn)
+            plant.refresh(days=all_days() if number == 4 else None, conn=conn)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert plant.refresh().inserted == 0
+    agree(plant, FIRST)
+    nothing_twice(plant)
 
 
-def test_i5_a_killed_refresh_leaves_nothing_and_the_next_does_it_all(plant: Plant):
-    plant.deliver(EVENTS)
-    child = os.fork()
-    if child == 0:
-        try:
-            history.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # everything is written, nothing committed
-            plant.refresh(conn=connect(plant.url, autocommit=True))
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert plant.versions() == 0 and plant.tiles() == []
-    assert plant.refresh().inserted == len(EVENTS)
-    agree(plant, EVENTS)
+def test_no_change_is_skipped_when_the_first_to_take_the_clock_commits_last(plant: Plant):
+    """The order cannot be turned round: a second transaction gets its time once the first has committed, or has to wait."""
+    early, late = FIRST[:5], FIRST[5:]
+    with connect(plant.url, autocommit=True) as first, connect(plant.url, autocommit=True) as second:
+        waiting = threading.Thread(target=lambda: plant.deliver(late, conn=second))
+        with first.transaction():
+            plant.deliver(early, conn=first)
+            taken = next_timestamp(first)
+            with (
+                pytest.raises(psycopg.errors.LockNotAvailable),
+                connect(plant.url, autocommit=True) as third,
+                third.transaction(),
+            ):
+                third.execute("set local lock_timeout = '20ms'")
+                next_timestamp(third)
+            waiting.start()
+            report = plant.refresh()
+            assert report.inserted == 0 and report.watermark < taken
+        waiting.join(30)
+    times = [at for (at,) in plant.conn.execute("select distinct created_timestamp from warehouse.changes order by 1")]
+    assert len(times) == 2 and times[0] < taken < times[1]
+    plant.refresh()
+    agree(plant, FIRST)
