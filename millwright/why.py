@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
 from millwright.definitions.durations import format_duration
+from millwright.definitions.expressions import parse
 from millwright.definitions.features import Feature, Windowed
 from millwright.definitions.partials import partials
 from millwright.definitions.words import nearest
 from millwright.features.chunk import TOLERANCE
 from millwright.features.compute import engine, no_tiles
+from millwright.features.touched import Reach
 from millwright.features.windows import compile_view
 from millwright.landing import origins
 from millwright.landing.rows import Unavailable
@@ -72,10 +74,11 @@ class Why(BaseModel):
     """A feature's value of one entity, and what it is made of. Times are UTC.
 
     `value`: offline, of the row at `event_timestamp`, which was created and known (all that it takes in had landed) at these
-    times. `online`: what the online store serves now, only where the newest row is asked for. `recomputed`: by the engine from
-    the rows of the window [window_begin, event_timestamp] alone; `agrees`: within the feature's tolerance (I5). `rows`: those of
-    the window with a value; `without`: those that lack it; `origins`: the newest of those with it; `replaced`: values that
-    corrections took out; `deliveries`: all batches that gave values.
+    times. `made_of`: of an expression, the features that it uses, of which each may be asked for in its turn. `online`: what
+    the online store serves now, only where the newest row is asked for. `recomputed`: by the engine from the rows of the
+    window [window_begin, event_timestamp] alone; `agrees`: within the feature's tolerance (I5). `rows`: those of the window
+    with a value; `without`: those that lack it; `origins`: the newest of those with it; `replaced`: values that corrections
+    took out; `deliveries`: all batches that gave values.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,6 +92,7 @@ class Why(BaseModel):
     created_timestamp: datetime
     known_timestamp: datetime | None
     value: Any
+    made_of: dict[str, Any] = {}
     online: FeatureValue | None = None
     recomputed: Any = None
     agrees: bool = True
@@ -143,54 +147,70 @@ class _Why:
         if missing := [name for name in self._tables.keys if name not in entity]:
             raise NothingToExplain(f"Name the entity: {' '.join(f'{name}=…' for name in missing)}.")
         self._feature, self._entity = named[feature], {name: entity[name] for name in self._tables.keys}
+        self._needed = {one.name: one for one in view.features if one.name in _needed(named, feature)}
         self._batches: dict[int, ledger.Batch] = {}
 
     def told(self, client: redis.Redis | None, at: datetime | None, shown: int) -> Why:
-        event, created, known, value = self._row(at)
-        told = {
-            "view_id": self._view.id,
-            "feature": self._feature.name,
-            "definition": _definition(self._feature),
-            "definition_hash": self._view.content_hash(),
-            "entity": self._entity,
-            "event_timestamp": event,
-            "created_timestamp": created,
-            "known_timestamp": known,
-            "value": value,
-            "online": self._online(client) if client is not None and at is None else None,
-        }
-        window = self._window(event)
-        counted = windows.counts(self._conn, window)
-        recomputed, tolerance = self._recomputed(window, event, value)
+        event, created, known, stored = self._row(at)
+        recomputed = self._recomputed(event)
+        made_of = {name: stored[name] for name in self._needed if name != self._feature.name}
+        agree = [
+            _agree(stored[one.name], recomputed.get(one.name), recomputed.get(f"{TOLERANCE}{one.name}") or 0.0)
+            for one in self._needed.values()
+            if one.expression is None
+        ]
         return Why.model_validate(
-            told
-            | {
-                "recomputed": recomputed,
-                "agrees": _agree(value, recomputed, tolerance),
-                "window_begin": window.first,
-                "rows": sum(count for batch, count in counted.items() if batch is not None),
-                "without": counted.get(None, 0),
-                "origins": self._origins(windows.values(self._conn, window, shown)),
-                "replaced": self._origins(windows.replaced(self._conn, window, shown)),
-                "deliveries": [self._delivery(batch, count) for batch, count in counted.items() if batch is not None],
+            {
+                "view_id": self._view.id,
+                "feature": self._feature.name,
+                "definition": _definition(self._feature),
+                "definition_hash": self._view.content_hash(),
+                "entity": self._entity,
+                "event_timestamp": event,
+                "created_timestamp": created,
+                "known_timestamp": known,
+                "value": stored[self._feature.name],
+                "made_of": made_of,
+                "online": self._online(client) if client is not None and at is None else None,
+                "recomputed": recomputed.get(self._feature.name),
+                "agrees": all(agree),
             }
+            | (self._traced(event, shown) if self._feature.expression is None else {})
         )
 
-    def _row(self, at: datetime | None) -> tuple[Any, ...]:
+    def _traced(self, event: datetime, shown: int) -> dict[str, Any]:
+        window = self._window(event)
+        counted = windows.counts(self._conn, window)
+        return {
+            "window_begin": window.first,
+            "rows": sum(count for batch, count in counted.items() if batch is not None),
+            "without": counted.get(None, 0),
+            "origins": self._origins(windows.values(self._conn, window, shown)),
+            "replaced": self._origins(windows.replaced(self._conn, window, shown)),
+            "deliveries": [self._delivery(batch, count) for batch, count in counted.items() if batch is not None],
+        }
+
+    def _row(self, at: datetime | None) -> tuple[datetime, datetime, datetime | None, dict[str, Any]]:
+        """Event, created and known time of the row, and its values of what the feature needs."""
         same = sql.SQL(" and ").join(
             sql.SQL("{} = {}").format(sql.Identifier(n), sql.Literal(v)) for n, v in self._entity.items()
         )
         query = sql.SQL(
             "select event_timestamp, created_timestamp, known_timestamp, {} from {} where {} and event_timestamp <= {}"
             " and superseded_timestamp = 'infinity' order by event_timestamp desc limit 1"
-        ).format(sql.Identifier(self._feature.name), self._tables.history, same, sql.Literal("infinity" if at is None else at))
-        row: tuple[Any, ...] | None = self._conn.execute(query).fetchone()
+        ).format(
+            sql.SQL(", ").join(map(sql.Identifier, self._needed)),
+            self._tables.history,
+            same,
+            sql.Literal("infinity" if at is None else at),
+        )
+        row = self._conn.execute(query).fetchone()
         if row is None:
             whose = " ".join(f"{name}={value}" for name, value in self._entity.items())
             raise NothingToExplain(
                 f"{self._view.id} has no row of {whose}{f' at or before {at:%Y-%m-%d %H:%M:%S}' if at else ''}."
             )
-        return row
+        return row[0], row[1], row[2], dict(zip(self._needed, row[3:], strict=True))
 
     def _online(self, client: redis.Redis) -> FeatureValue:
         reference = f"{self._view.id}:{self._feature.name}"
@@ -202,38 +222,32 @@ class _Why:
         """The rows that the value is made of: of a feature set the row itself."""
         windowed = self._feature.windowed
         relation = Relation(self._view.relations[0] if windowed is None else windowed.relation)
-        name = self._feature.column if windowed is None else None if relation is Relation.EVENTS else windowed.of
+        happened = windowed is not None and relation is Relation.EVENTS
+        name = self._feature.column if windowed is None else None if happened else windowed.of
         first = event if windowed is None else from_us(_begin(windowed, to_us(event)))
-        return windows.Window(relation, [one.series_id for one in self._series(relation, windowed)], name, first, event)
+        kinds = {windowed.of} if windowed is not None and happened else None
+        mine = [one for one in self._series(relation) if kinds is None or one.sensor_type in kinds]
+        return windows.Window(relation, [one.series_id for one in mine], name, first, event)
 
-    def _series(self, relation: Relation, windowed: Windowed | None) -> list[Series]:
+    def _series(self, relation: str) -> list[Series]:
         keys = tuple(str(self._entity[name]) for name in self._tables.keys)
-        kinds = {windowed.of} if windowed is not None and relation is Relation.EVENTS else None
-        return [
-            one
-            for one in series_of(self._conn, self._view)
-            if one.keys == keys and one.relation == relation and (kinds is None or one.sensor_type in kinds)
-        ]
+        return [one for one in series_of(self._conn, self._view) if one.keys == keys and one.relation == relation]
 
-    def _recomputed(self, window: windows.Window, event: datetime, value: Any) -> tuple[Any, float]:
-        """The value from the rows of the window alone, and how far it may lie from the stored one."""
-
-        if self._feature.windowed is None:
-            found = windows.values(self._conn, window, 1)
-            return (found[0].value if found else None), 0.0
-        view = self._view.model_copy(update={"features": [self._feature], "every": None})
-        tables = ViewTables(self._definitions, view)
-        end = from_us(to_us(event) + 1)
+    def _recomputed(self, event: datetime) -> dict[str, Any]:
+        """The row of what the feature needs, by the engine, from the rows of its windows alone; empty where it is none."""
+        view = self._view.model_copy(update={"features": list(self._needed.values()), "every": None})
+        tables, t = ViewTables(self._definitions, view), to_us(event)
+        boundary = Reach.of(view).boundary
+        begin = min((_begin(windowed, t) for windowed in view.windowed), default=t) // boundary * boundary
         stretches = [
-            Stretch(0, one.series_id, one.relation, one.sensor_type, window.first, end)
+            Stretch(0, one.series_id, one.relation, one.sensor_type, from_us(begin), from_us(t + 1))
             for relation in view.relations
-            for one in self._series(Relation(relation), self._feature.windowed if relation == window.relation else None)
+            for one in self._series(relation)
         ]
         script = compile_view(self._definitions, view)["duckdb"]
         with arrow_reader(self._conn) as reader, engine(self._settings, script) as run:
             computed, _ = run.run(read_events(reader, tables, stretches), no_tiles(partials(self._definitions, view)))
-        (row,) = [row for row in computed.to_pylist() if row["t"] == to_us(event)] or [{}]
-        return row.get(self._feature.name), row.get(f"{TOLERANCE}{self._feature.name}") or 0.0
+        return next((row for row in computed.to_pylist() if row["t"] == t), {})
 
     def _origins(self, found: Sequence[windows.Value]) -> list[Origin]:
         """With the lines' bytes, each delivery read once."""
@@ -282,6 +296,12 @@ class _Why:
         return self._batches[number]
 
 
+def _needed(named: Mapping[str, Feature], name: str) -> set[str]:
+    """The feature and those that its expression uses, by way of others too."""
+    text = named[name].expression
+    return {name}.union(*(_needed(named, used) for used in parse(text).features)) if text is not None else {name}
+
+
 def _begin(windowed: Windowed, event: int) -> int:
     """floor(t − W, h) in microseconds."""
     return (event - windowed.window_us) // windowed.tile_us * windowed.tile_us
@@ -289,6 +309,8 @@ def _begin(windowed: Windowed, event: int) -> int:
 
 def _definition(feature: Feature) -> str:
     windowed = feature.windowed
+    if feature.expression is not None:
+        return feature.expression
     if windowed is None:
         return f"{feature.column}, as it was uploaded"
     source = "" if windowed.relation == "measurements" else f" from {windowed.relation}"

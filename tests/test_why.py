@@ -120,7 +120,9 @@ OTHERS = {
     "datasets/log.yaml": "dataset: log\ntarget: events\nentity: machine\ncolumns: {timestamp: event_timestamp}\nkinds: [failure]\n",
     "datasets/wear.yaml": "dataset: wear\ntarget: feature_set\nentity: machine\nfeatures:\n  depth: {type: double}\n",
     "feature_views/failing_v1.yaml": "feature_view: failing\nversion: 1\nentity: machine\nttl: 2h\nfeatures:\n"
-    "- {name: failures_30d, aggregate: count, of: failure, from: events, window: 30d}\n",
+    "- {name: failures_30d, aggregate: count, of: failure, from: events, window: 30d}\n"
+    "- {name: heat, aggregate: mean, of: temperature, window: 1h}\n- {name: risk, expression: heat * failures_30d}\n"
+    "- {name: twice, expression: risk * 2}\n",
     "feature_views/worn_v1.yaml": "feature_view: worn\nversion: 1\nentity: machine\nsource: {feature_set: wear}\nttl: 2h\n",
 }
 
@@ -138,6 +140,9 @@ def test_events_and_uploaded_features_are_told_too(tmp_path: Path, database: str
         told = ask(platform, "failures_30d", view="failing_v1")
         assert (told.value, told.recomputed, told.rows, told.definition) == (1, 1, 1, "count of failure from events over 30d")
         assert [(one.batch_id, one.value, one.line) for one in told.origins] == [(log, True, f"{moment},press-01,failure")]
+        told = ask(platform, "twice", view="failing_v1")
+        assert (told.value, told.recomputed, told.agrees, told.definition) == (20.0, 20.0, True, "risk * 2")
+        assert told.made_of == {"failures_30d": 1, "heat": 10.0, "risk": 10.0}
         told = ask(platform, "depth", view="worn_v1")
         assert (told.value, told.recomputed, told.agrees, told.definition) == (0.5, 0.5, True, "depth, as it was uploaded")
         assert [(one.batch_id, one.line) for one in told.origins] == [(worn, f"{moment},press-01,0.5")]

@@ -32,12 +32,15 @@ def _text(report: Why) -> Any:
         event = report.online.event_timestamp
         at = f" of the row at {event:%Y-%m-%d %H:%M:%S.%f}" if event else ""
         head.append(f"Online now: {escape(str(report.online.value))} ({report.online.status}{at}).")
+    if report.made_of:
+        head.append("Made of " + escape(", ".join(f"{name} = {value}" for name, value in report.made_of.items())) + ".")
     verdict = "the same" if report.agrees else "[bold red]not the same[/bold red]"
-    if report.window_begin is not None:
-        head.append(
-            f"{report.rows:,} rows with a value from {report.window_begin:%Y-%m-%d %H:%M:%S} on give "
-            f"{escape(str(report.recomputed))}: {verdict}."
-        )
+    rows_of = (
+        f"{report.rows:,} rows with a value from {report.window_begin:%Y-%m-%d %H:%M:%S} on"
+        if report.window_begin
+        else "Its rows"
+    )
+    head.append(f"{rows_of} give {escape(str(report.recomputed))}: {verdict}.")
     if report.without:
         head.append(f"{report.without:,} more rows in the window have no such value.")
     parts: list[Any] = ["\n".join(head)]
