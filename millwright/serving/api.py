@@ -1,6 +1,7 @@
 """The API: `uvicorn --factory millwright.serving.api:create_app`.
 
-Belongs here: the application, health, features. Does not: deliveries (uploads.py), keys (access.py), errors (problems.py).
+Belongs here: the application, health, features. Does not: deliveries (uploads.py), why a value is what it is (explain.py),
+keys (access.py), errors (problems.py).
 Feast is not imported: its feature server's contract (contract.py) is spoken without it.
 """
 
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from millwright.online.read import FeatureValue, read
 from millwright.online.served import Wanted
-from millwright.serving import problems, uploads
+from millwright.serving import explain, problems, uploads
 from millwright.serving.access import problems as problems_of
 from millwright.serving.access import scope
 from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.platform = state
     app.include_router(router)
     app.include_router(uploads.router)
+    app.include_router(explain.router)
     app.add_middleware(BodyCap, limit=MAX_BODY_BYTES, streamed=uploads.STREAMED)
     problems.install(app)
     return app

@@ -23,6 +23,8 @@ from millwright.landing.receive import TooLarge
 from millwright.online.codec import Undecodable
 from millwright.online.read import BadEntity
 from millwright.online.served import UnknownFeature
+from millwright.registry.catalog import UnknownView
+from millwright.why import NothingToExplain
 
 
 class Problem(BaseModel):
@@ -40,12 +42,14 @@ class Refused(Exception):
         self.status, self.error = status, error
 
 
-_DELIVERIES: tuple[tuple[type[Exception], int, str], ...] = (
+_TOLD: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownDataset, 404, "unknown_dataset"),
     (UnknownBatch, 404, "unknown_batch"),
     (BadOptions, 422, "bad_options"),
     (BadName, 422, "bad_name"),
     (TooLarge, 413, "too_large"),
+    (UnknownView, 404, "unknown_view"),
+    (NothingToExplain, 404, "nothing_to_explain"),
 )
 
 
@@ -57,7 +61,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnknownFeature, _unknown)
     app.add_exception_handler(BadEntity, _entity)
     app.add_exception_handler(Undecodable, _undecodable)
-    for kind, status, word in _DELIVERIES:
+    for kind, status, word in _TOLD:
         app.add_exception_handler(kind, _told(status, word))
     app.add_exception_handler(DefinitionErrors, _definitions)
     app.add_exception_handler(redis.RedisError, _redis)

@@ -195,3 +195,31 @@ def test_feasts_remote_client_reads_it(served: Served, tmp_path: Path) -> None:
     rows = [{"machine_id": name} for name in MACHINES]
     read = store.get_online_features(features=["machine_vitals_v1:temperature_last"], entity_rows=rows).to_dict()
     assert read["temperature_last"] == [1.5, None, None]
+
+
+def test_why_a_value_is_what_it_is(served: Served) -> None:
+    """These rows were not computed from the warehouse: their values cannot be computed again, and the answer says so."""
+    question = {"feature": "machine_vitals:temperature_last", "key": "machine_id=press-1"}
+    assert served.client.get("/v1/why", params=question).status_code == 403
+    admin = keys.create_key(served.conn, name="admin", scopes=["admin"])
+    served.client.headers["Authorization"] = f"Bearer {admin.key}"
+    answer = served.client.get("/v1/why", params=question)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["value"], body["online"]["value"], body["recomputed"], body["agrees"]) == (1.5, 1.5, None, False)
+    assert (body["event_timestamp"], body["rows"], body["entity"]) == (
+        NOW.isoformat().replace("+00:00", "Z"),
+        0,
+        {"machine_id": "press-1"},
+    )
+    for change, status, part in (
+        ({"key": "machine_id=press-99"}, 404, "no row of machine_id=press-99"),
+        ({"key": "machine=press-1"}, 422, "key=machine_id="),
+        ({"feature": "machine_vitals:temperature_lost"}, 404, "did you mean temperature_last"),
+        ({"feature": "machine_vital:temperature_last"}, 404, "machine_vitals_v1"),
+        ({"feature": "machine_vitals"}, 422, "view:feature"),
+        ({"at": "2026-03-01T00:00:00"}, 422, "at"),
+        ({"rows": "1000000"}, 422, "rows"),
+    ):
+        answer = served.client.get("/v1/why", params=question | change)
+        assert (answer.status_code, part in answer.text) == (status, True), answer.text
