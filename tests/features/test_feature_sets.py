@@ -92,6 +92,9 @@ def test_a_feature_set_by_the_day_and_its_backfill(platform: Platform, tmp_path:
     deliver(platform, tmp_path, "a.csv", *(f"{t.isoformat()},m1,{n},a,1,false" for n, t in enumerate(times)))
     kept = "select event_timestamp, worn from features.wear_daily_v1"
     assert platform.conn.execute(kept).fetchall() == [(times[1], 1.0)]
+    daily = platform.definitions.feature_views["wear_daily_v1"]
+    online = compare_online(platform.conn, platform.redis, platform.definitions, daily, project="millwright")
+    assert online.same and online.entities == 1  # Redis has the kept row too, not the newest
     steps = list(flow.rebuild(platform, ["wear_v1", "wear_daily_v1"], (AT.date(), AT.date()), features=True, online=False))
     assert [(step.inserted, step.unchanged) for step in steps if isinstance(step, RefreshReport)] == [(0, 2), (0, 1)]
 
