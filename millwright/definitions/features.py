@@ -52,7 +52,17 @@ class Feature(Definition):
     from other features of the same row.
     """
 
-    model_config = ConfigDict(serialize_by_alias=True)
+    model_config = ConfigDict(
+        serialize_by_alias=True,
+        json_schema_extra={
+            "dependentRequired": {
+                "aggregate": ["of", "window"],
+                "window": ["aggregate", "of"],
+                "from": ["aggregate"],
+                "unit": ["expression"],
+            }
+        },
+    )
 
     name: Name
     aggregate: Aggregate | None = None

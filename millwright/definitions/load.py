@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from millwright.definitions.base import Definition
 from millwright.definitions.datasets import Dataset
-from millwright.definitions.models import RESERVED, Definitions, Entity, FeatureView, Topic
+from millwright.definitions.models import RESERVED, TAKEN_FEATURES, Definitions, Entity, FeatureView, Topic
 from millwright.definitions.views import view_mistakes, with_columns
 from millwright.definitions.words import field_names, nearest
 
@@ -175,7 +175,11 @@ def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> I
                 where = (option, field) if option == "units" else (option,)
                 yield file.error(where, f"no field {field}{nearest(field, fields)}")
     for name, reading in dataset.values.items():
-        if name in RESERVED or name in entity.join_keys or name == dataset.word:
+        if (
+            name in (TAKEN_FEATURES if dataset.target == "feature_set" else RESERVED)
+            or name in entity.join_keys
+            or name == dataset.word
+        ):
             yield file.error((_VALUES[dataset.target], name), "this name is taken by a key or a clock")
         declared = definitions.reading(dataset.entity, name)
         if dataset.target == "measurements" and declared and (declared.unit, declared.type) != (reading.unit, reading.type):

@@ -19,6 +19,10 @@ from millwright.definitions.expressions import Node, parse
 from millwright.definitions.features import LONGEST, Feature, Windowed
 
 RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
+TAKEN_FEATURES = RESERVED | {"entity_id", "t"}
+"""Names that no feature can have: the engine's rows have columns of these."""
+TAKEN_KEYS = RESERVED | {"segment", "first_event", "end_event", "tile_us", "first_tile", "end_tile", "series", "sensor_types"}
+"""Names that no join key can have: they stand beside the keys in a refresh."""
 
 
 class Entity(Definition):
@@ -26,6 +30,12 @@ class Entity(Definition):
 
     entity: Name
     join_keys: dict[Name, KeyType] = Field(min_length=1, max_length=8)
+
+    @model_validator(mode="after")
+    def _free_names(self) -> Self:
+        if taken := sorted(TAKEN_KEYS & self.join_keys.keys()):
+            raise ValueError(f"reserved names: {', '.join(taken)}")
+        return self
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -124,7 +134,7 @@ class FeatureView(Definition):
         names = [feature.name for feature in self.features]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"feature names must be unique: {', '.join(doubled)}")
-        if taken := sorted(RESERVED & set(names)):
+        if taken := sorted(TAKEN_FEATURES & set(names)):
             raise ValueError(f"reserved names: {', '.join(taken)}")
         if self.every and self.every > LONGEST:
             raise ValueError(f"every must be at most {LONGEST.days}d")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from millwright.definitions.datasets import Dataset
 from millwright.definitions.expressions import ExpressionError, parse
 from millwright.definitions.features import OF_ANYTHING, Feature, Windowed
-from millwright.definitions.models import Definitions, FeatureView
+from millwright.definitions.models import TAKEN_FEATURES, Definitions, FeatureView
 from millwright.definitions.words import nearest
 
 Mistake = tuple[tuple[str | int, ...], str]
@@ -22,7 +22,11 @@ def with_columns(view: FeatureView, datasets: Mapping[str, Dataset]) -> FeatureV
     dataset = datasets.get(view.source.feature_set or "")
     if view.features or dataset is None:
         return view
-    features = [Feature(name=name, description=reading.description) for name, reading in dataset.features.items()]
+    features = [
+        Feature(name=name, description=reading.description)
+        for name, reading in dataset.features.items()
+        if name not in TAKEN_FEATURES  # a mistake of the dataset
+    ]
     return view.model_copy(update={"features": features})
 
 

@@ -124,13 +124,13 @@ def test_a_mistake_in_a_views_expression_says_where_and_what(tmp_path: Path, lin
 def test_expressions_of_expressions_have_types_units_and_an_order(tmp_path: Path):
     text = (
         VIEW
-        + "  - {name: t, expression: d / 2}\n  - {name: d, expression: hot - week}\n  - {name: k, expression: hot * hot, unit: degC2}\n"
+        + "  - {name: u, expression: d / 2}\n  - {name: d, expression: hot - week}\n  - {name: k, expression: hot * hot, unit: degC2}\n"
     )
     definitions = load(repository(tmp_path, text))
     view = definitions.feature_views["vitals_v1"]
-    assert list(view.expressions) in (["d", "t", "k"], ["d", "k", "t"], ["k", "d", "t"])
+    assert list(view.expressions) in (["d", "u", "k"], ["d", "k", "u"], ["k", "d", "u"])
     told = {f.name: (definitions.feature_type(view, f), definitions.feature_unit(view, f)) for f in view.features if f.expression}
-    assert told == {"t": ("double", "degC"), "d": ("double", "degC"), "k": ("double", "degC2")}
+    assert told == {"u": ("double", "degC"), "d": ("double", "degC"), "k": ("double", "degC2")}
     assert view.readings == ("temperature",)
 
 

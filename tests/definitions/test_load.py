@@ -109,6 +109,8 @@ def test_prose_is_not_in_the_hash_and_values_are(repo: Path):
         ("datasets/fleet.yaml", DATASET.replace("event_timestamp", "event_time"), "datasets/fleet.yaml:3: columns.timestamp: no field event_time"),
         ("datasets/fleet.yaml", DATASET.replace("  state", "  machine_id"), "datasets/fleet.yaml:6: readings.machine_id: this name is taken"),
         ("entities/machine.yaml", "entity: machine\njoin_keys: {}\n", "entities/machine.yaml:2: join_keys:"),
+        ("entities/machine.yaml", "entity: machine\njoin_keys: {machine_id: string, segment: string}\n", "entities/machine.yaml:1: reserved names: segment"),
+        ("feature_views/vitals_v1.yaml", VIEW.replace("temperature_count_1h", "t"), "reserved names: t"),
         ("entities/machine.yaml", "entity: [machine\n", "entities/machine.yaml:2: not YAML"),
         ("entities/machine.yaml", "- machine\n", "entities/machine.yaml:1: a definition is a mapping"),
         ("topics/telemetry.yaml", "topic: telemetry\ndataset: flet\n", "topics/telemetry.yaml:2: dataset: no dataset flet (did you mean fleet?)"),

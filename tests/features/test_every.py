@@ -29,7 +29,7 @@ offsets = st.one_of(
 )
 keys = st.sampled_from(["press-01", "press-02"])
 readings = st.dictionaries(st.sampled_from("ab"), st.integers(-5, 5).map(float)).map(lambda found: tuple(found.items()))
-few = settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

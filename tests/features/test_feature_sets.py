@@ -102,6 +102,7 @@ def test_a_feature_set_by_the_day_and_its_backfill(platform: Platform, tmp_path:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (WEAR, "datasets/scores.yaml:10: features.t: this name is taken by a key or a clock"),
         (WEAR.replace("scores", "score"), "feature_views/wear_v1.yaml:4: source.feature_set: no dataset of machine with the target feature_set is score (did you mean scores?)"),
         (WEAR.replace("scores", "fleet"), "with the target feature_set is fleet"),
         (WEAR.replace("scores", "scores, sensor_type: press"), "source: a view's rows are measurements of a sensor type or a feature set, not both"),
@@ -120,7 +121,7 @@ def test_what_a_view_of_a_feature_set_may_not_say(tmp_path: Path, text: str, exp
         (repo / folder).mkdir(parents=True)
     for name in ("entities/machine.yaml", "datasets/fleet.yaml"):
         (repo / name).write_text((platforms.REPOSITORY / name).read_text())
-    (repo / "datasets/scores.yaml").write_text(SCORES)
+    (repo / "datasets/scores.yaml").write_text(SCORES.replace("  tight:", "  t:") if text == WEAR else SCORES)
     (repo / "feature_views/wear_v1.yaml").write_text(text)
     with pytest.raises(DefinitionErrors) as caught:
         load(repo)
