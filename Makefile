@@ -4,13 +4,14 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 WORKERS ?= 3
+TIMES ?= 40
 
 .PHONY: env demo test torture bench check lock clean help
 
 help:
 	@echo 'make demo     the whole way on a simulated fleet (ARGS="--once --json")'
 	@echo 'make test     the tests (ARGS="-k name")'
-	@echo 'make torture  the property tests with forty times the examples'
+	@echo 'make torture  the property tests with forty times the examples (TIMES=5: hours become minutes)'
 	@echo 'make bench    every benchmark, into docs/performance.md (ARGS=landing for one)'
 	@echo 'make check    lint, types, import contracts, one writer a table'
 	@echo 'make env      only the environment'
@@ -40,7 +41,7 @@ test: env
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 torture: env
-	@$(BIN)/python -m pytest -n $(WORKERS) -m property --hypothesis-profile=torture --timeout 3600 $(ARGS)
+	@TORTURE_TIMES=$(TIMES) $(BIN)/python -m pytest -n $(WORKERS) -m property --hypothesis-profile=torture --timeout 3600 $(ARGS)
 
 bench: env
 	@$(BIN)/python -m benchmarks $(ARGS)

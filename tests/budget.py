@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
 TORTURE = "torture"
+TIMES = int(os.environ.get("TORTURE_TIMES", "40"))
 settings.register_profile(TORTURE)
 
 
 def examples(few: int) -> int:
-    """`few`, or forty times as many under --hypothesis-profile=torture."""
-    return few * 40 if torture() else few
+    """`few`, or TIMES as many under --hypothesis-profile=torture."""
+    return few * TIMES if torture() else few
 
 
 def torture() -> bool:

@@ -18,20 +18,34 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+class OutOfMemory(RuntimeError):
+    """A chunk of a refresh is larger than DuckDB may hold, also with what it spills to disk."""
+
+
 class Engine:
     """features(events, prior tiles) → (feature rows, tiles) for one view."""
 
-    def __init__(self, session: Any, script: str) -> None:
-        self._session, self._script = session, script
+    def __init__(self, session: Any, script: str, settings: Settings) -> None:
+        self._session, self._script, self._settings = session, script, settings
 
     def run(self, events: pa.Table, prior: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Feature rows (entity_id, t, features, `tolerance:<feature>`) and all tiles, the prior ones among them.
 
         Tables as `windows.compile_view` describes them. Every event of a tile must be in `events`, or the tile in `prior`.
+        Raises OutOfMemory.
         """
+        import duckdb
+
         self._session.register("events", events)
         self._session.register("prior", prior)
-        self._session.execute(self._script)
+        try:
+            self._session.execute(self._script)
+        except duckdb.OutOfMemoryException as error:
+            raise OutOfMemory(
+                f"{events.num_rows:,} rows at once are more than DuckDB can work on. Raise MILLWRIGHT_DUCKDB_MEMORY "
+                f"({self._settings.duckdb_memory}), or lower MILLWRIGHT_REFRESH_ENTITIES_PER_CHUNK "
+                f"({self._settings.refresh_entities_per_chunk}). Nothing was changed."
+            ) from error
         rows = self._session.sql("from feature_rows").to_arrow_table()
         tiles = self._session.sql("from tiles").to_arrow_table()
         for (name,) in self._session.execute("select table_name from duckdb_tables() where temporary").fetchall():
@@ -66,6 +80,6 @@ def engine(settings: Settings, script: str) -> Iterator[Engine]:
             },
         )
         try:
-            yield Engine(session, script)
+            yield Engine(session, script, settings)
         finally:
             session.close()
