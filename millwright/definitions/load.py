@@ -174,12 +174,9 @@ def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> I
             if field not in (dataset.values if option == "units" else fields):
                 where = (option, field) if option == "units" else (option,)
                 yield file.error(where, f"no field {field}{nearest(field, fields)}")
+    taken = {*(TAKEN_FEATURES if dataset.target == "feature_set" else RESERVED), *entity.join_keys, dataset.word}
     for name, reading in dataset.values.items():
-        if (
-            name in (TAKEN_FEATURES if dataset.target == "feature_set" else RESERVED)
-            or name in entity.join_keys
-            or name == dataset.word
-        ):
+        if name in taken:
             yield file.error((_VALUES[dataset.target], name), "this name is taken by a key or a clock")
         declared = definitions.reading(dataset.entity, name)
         if dataset.target == "measurements" and declared and (declared.unit, declared.type) != (reading.unit, reading.type):

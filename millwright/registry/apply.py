@@ -12,9 +12,9 @@ from typing import Any, Literal, LiteralString
 
 import psycopg
 from psycopg import sql
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from millwright.definitions import Definitions, load
+from millwright.definitions import Definitions, FeatureView, load
 from millwright.registry import catalog, feast
 from millwright.registry.catalog import AppliedView, Status
 from millwright.registry.feast_objects import registered, statuses
@@ -136,14 +136,21 @@ def _changes(
     stored = dict(conn.execute("select view_id, definition from catalog.feature_views").fetchall()) if known else {}
     changes = []
     for view, status in statuses(definitions, known, drafts):
-        differs = stored.get(view.id) != view.model_dump(mode="json")
         action: Literal["created", "updated", "unchanged"]
-        action = "created" if view.id not in stored else "updated" if differs else "unchanged"
+        action = "created" if view.id not in stored else "unchanged" if _same(stored[view.id], view) else "updated"
         changes.append(ViewChange(view_id=view.id, action=action, status=status, features=len(view.features)))
     for view_id in known.keys() - definitions.feature_views.keys():
         features = len(stored[view_id]["features"])
         changes.append(ViewChange(view_id=view_id, action="missing", status=known[view_id].status, features=features))
     return sorted(changes, key=lambda change: change.view_id)
+
+
+def _same(stored: Any, view: FeatureView) -> bool:
+    """Whether the catalog has the view as it is. What an older release stored has none of the fields that came since."""
+    try:
+        return FeatureView.model_validate(stored) == view
+    except ValidationError:
+        return False
 
 
 def _compiled(conn: psycopg.Connection[Any], definitions: Definitions) -> dict[str, dict[str, str]]:

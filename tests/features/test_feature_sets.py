@@ -12,7 +12,9 @@ import pytest
 from millwright import flow
 from millwright.compare import compare_online
 from millwright.definitions import DefinitionErrors, load
+from millwright.features.preview import preview
 from millwright.features.refresh import RefreshReport
+from millwright.features.windows import compile_view
 from millwright.landing.batches import Receipt
 from millwright.landing.receive import Delivery, receive
 from millwright.landing.undo import undo
@@ -85,6 +87,10 @@ def test_an_uploaded_row_is_a_feature_row_with_its_versions(platform: Platform, 
     assert rows(platform)[0] == ("m1", AT, 0.5, "a", 4, True)
     assert compare_online(platform.conn, platform.redis, platform.definitions, view, project="millwright").same
     assert not platform.conn.execute("select from features.wear_v1_tiles").fetchall()
+
+    script = compile_view(platform.definitions, view)["duckdb"]
+    seen = preview(platform.conn, platform.settings, platform.definitions, view, script=script, last=timedelta(days=1), keys={})
+    assert [(row["event_timestamp"], row["wear"], row["grade"]) for row in seen.newest] == [(noon, None, "b"), (AT, 0.5, "a")]
 
 
 def test_a_feature_set_by_the_day_and_its_backfill(platform: Platform, tmp_path: Path):

@@ -62,6 +62,9 @@ def test_apply_and_again(untouched: Settings) -> None:
     again = apply(untouched, by="bob")
     assert not again.changed or again.feast  # without feature_store.yaml the report says so each time
     assert [view.action for view in again.views] == ["unchanged"]
+    with connect(untouched.require("postgres_owner_url")) as conn:  # as a release stored it that had no such field
+        conn.execute("update catalog.feature_views set definition = definition - 'every' #- '{source,feature_set}'")
+    assert [view.action for view in apply(untouched, plan=True).views] == ["unchanged"]
     with connect(untouched.require("postgres_reader_url")) as conn:
         (view,) = read_catalog(conn, "machine_vitals").views
         assert (view.applied_by, view.status, view.join_keys) == ("ada", "active", {"machine_id": "string"})
