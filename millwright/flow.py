@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from millwright.checks import CheckResult, check_published, check_view, check_warehouse
 from millwright.definitions import FeatureView
-from millwright.features.refresh import RefreshReport, refresh, stale_views
+from millwright.features.refresh import EngineName, RefreshReport, refresh, stale_views
 from millwright.landing.batches import Receipt
 from millwright.landing.load import land
 from millwright.online.publish import PublishReport, publish, unpublished_views
@@ -73,22 +73,26 @@ def catch_up(platform: Platform) -> Iterator[Step]:
             yield from _published(platform, platform.definitions.feature_views[view_id], None)
 
 
-def rebuild(platform: Platform, view_ids: Sequence[str], days: Days, *, features: bool, online: bool) -> Iterator[Step]:
-    """Recompute (`features`) and republish (`online`) the given views for the inclusive UTC `days`."""
+def rebuild(
+    platform: Platform, view_ids: Sequence[str], days: Days, *, features: bool, online: bool, on: EngineName = "duckdb"
+) -> Iterator[Step]:
+    """Recompute (`features`, on the engine `on`) and republish (`online`) the given views for the inclusive UTC `days`."""
     held: set[str] = set()
     for view_id in view_ids:
         view = platform.definitions.feature_views[view_id]
         if features:
-            yield from _refreshed(platform, view, days, held)
+            yield from _refreshed(platform, view, days, held, on)
         if online and view_id not in held and applied(platform.conn)[view_id].published:
             yield from _published(platform, view, days)
 
 
-def _refreshed(platform: Platform, view: FeatureView, days: Days | None, held: set[str]) -> Iterator[Step]:
+def _refreshed(
+    platform: Platform, view: FeatureView, days: Days | None, held: set[str], on: EngineName = "duckdb"
+) -> Iterator[Step]:
     more = True
     while more:
         try:
-            report = refresh(platform.conn, platform.settings, platform.definitions, view, days=days)
+            report = refresh(platform.conn, platform.settings, platform.definitions, view, days=days, on=on)
         except Exception as error:  # noqa: BLE001 - reported as a failed step; the other views go on
             held.add(view.id)
             yield _failed("refresh", view, error)

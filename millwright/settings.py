@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".millwright"), description="State of this machine: servers, landing zone, logs.")
     feature_repo: Path = Field(default=Path("feature_repo"), description="The definitions, the only truth.")
     inbox: Path = Field(default=Path("inbox"), description="Files dropped into inbox/<dataset>/ are landed.")
+    lake: Path | None = Field(default=None, description="Parquet that other engines read and write; <home>/lake by default.")
     landing_zone: Path | None = Field(default=None, description="Received bytes by sha256; <home>/landing by default.")
 
     postgres_url: SecretStr | None = Field(default=None, description="Warehouse, role app: what a run needs.")
@@ -82,6 +83,8 @@ class Settings(BaseSettings):
     )
     duckdb_threads: int = Field(default=1, gt=0, description="DuckDB threads of a refresh.")
     duckdb_memory: str = Field(default="1GB", description="DuckDB memory limit of a refresh.")
+    spark_master: str = Field(default="local[*]", description="Spark master of `backfill --engine spark`.")
+    spark_options: dict[str, str] = Field(default={}, description="More of Spark's options, as one JSON object.")
 
     @classmethod
     def settings_customise_sources(
@@ -109,6 +112,7 @@ class Settings(BaseSettings):
         values["project"] = project
         for name, default in (("home", ".millwright"), ("feature_repo", "feature_repo"), ("inbox", "inbox")):
             values[name] = project / Path(values.get(name) or default).expanduser()
+        values["lake"] = project / Path(values.get("lake") or values["home"] / "lake").expanduser()
         values["landing_zone"] = project / Path(values.get("landing_zone") or values["home"] / "landing").expanduser()
         return values
 
@@ -117,6 +121,12 @@ class Settings(BaseSettings):
         """The landing zone, absolute."""
         assert self.landing_zone is not None  # set by _absolute
         return self.landing_zone
+
+    @property
+    def lake_folder(self) -> Path:
+        """The lake, absolute."""
+        assert self.lake is not None  # set by _absolute
+        return self.lake
 
     def require(self, field: str) -> str:
         """The value of a connection field as text; raises `NotConfigured` with what to do when it is unset."""

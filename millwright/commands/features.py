@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import BaseModel, ConfigDict
 
 from millwright.commands.output import Done, command
 from millwright.settings import Settings
+
+if TYPE_CHECKING:
+    from millwright.features.refresh import EngineName
 
 
 class Backfill(BaseModel):
@@ -42,10 +45,13 @@ def _text(report: Backfill) -> Any:
 @click.argument("view")
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First day, UTC.")
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Last day, UTC, included.")
-def backfill(view: str, first: datetime, last: datetime) -> Done:
+@click.option(
+    "--engine", type=click.Choice(["duckdb", "spark"]), default="duckdb", show_default=True, help="Where it is computed."
+)
+def backfill(view: str, first: datetime, last: datetime, engine: EngineName) -> Done:
     """Recompute VIEW over a range of days, day by day, each committed and published; rows that come out equal stay.
 
-    VIEW is a version (machine_vitals_v1) or a name, which means its active version.
+    VIEW is a version (machine_vitals_v1) or a name, which means its active version. On Spark the whole range is one step.
     """
     from millwright import flow
     from millwright.features.refresh import RefreshReport
@@ -60,9 +66,8 @@ def backfill(view: str, first: datetime, last: datetime) -> Done:
     done_to: date | None = None
     with open_platform(Settings()) as platform:
         view_id = resolve_view(platform.conn, view)
-        for number in range((last - first).days + 1):
-            day = first.date() + timedelta(days=number)
-            for step in flow.rebuild(platform, [view_id], (day, day), features=True, online=True):
+        for days in _steps(first.date(), last.date(), whole=engine == "spark"):
+            for step in flow.rebuild(platform, [view_id], days, features=True, online=True, on=engine):
                 match step:
                     case RefreshReport():
                         for name in ("computed", "inserted", "superseded", "unchanged"):
@@ -70,9 +75,15 @@ def backfill(view: str, first: datetime, last: datetime) -> Done:
                     case PublishReport():
                         totals["online_written"] += step.written
                     case flow.Failed():
-                        failed.append(f"{day}: {step.step}: {step.error}")
+                        failed.append(f"{days[0]}: {step.step}: {step.error}")
             if failed:
                 break
-            done_to = day
+            done_to = days[1]
     report = Backfill(view_id=view_id, first_day=first.date(), done_to=done_to, failed=failed, **totals)
     return Done(report, code=1 if failed else 0)
+
+
+def _steps(first: date, last: date, *, whole: bool) -> list[tuple[date, date]]:
+    """The range at once: a session of Spark costs more than a day; or its days."""
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return [(first, last)] if whole else [(day, day) for day in days]

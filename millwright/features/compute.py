@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from millwright.definitions.partials import Partial
 from millwright.settings import Settings
@@ -22,11 +22,26 @@ class OutOfMemory(RuntimeError):
     """A chunk of a refresh is larger than DuckDB may hold, also with what it spills to disk."""
 
 
+Tables = tuple["pa.Table", "pa.Table"]
+
+
+class Computation(Protocol):
+    """features(events, prior tiles) → (feature rows, tiles), wherever it runs."""
+
+    def results(self, inputs: Iterable[Tables]) -> Iterator[Tables]:
+        """(rows, tiles) of each (events, prior), in order; inputs may all be read before the first result."""
+
+
 class Engine:
     """features(events, prior tiles) → (feature rows, tiles) for one view."""
 
     def __init__(self, session: Any, script: str, settings: Settings) -> None:
         self._session, self._script, self._settings = session, script, settings
+
+    def results(self, inputs: Iterable[Tables]) -> Iterator[Tables]:
+        """(rows, tiles) of each (events, prior), in order."""
+        for events, prior in inputs:
+            yield self.run(events, prior)
 
     def run(self, events: pa.Table, prior: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Feature rows (entity_id, t, features, `tolerance:<feature>`) and all tiles, the prior ones among them.

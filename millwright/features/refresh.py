@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg import IsolationLevel
@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict
 from millwright.definitions import Definitions, FeatureView
 from millwright.features.buckets import widened
 from millwright.features.chunk import Chunk
-from millwright.features.compute import engine
+from millwright.features.compute import Computation, Tables, engine
 from millwright.features.touched import Change, Key, Reach, segments
 from millwright.settings import Settings
 from millwright.warehouse import changes, history
-from millwright.warehouse.copy import arrow_reader
+from millwright.warehouse.copy import ArrowReader, arrow_reader
 from millwright.warehouse.read import Series, series_of
 from millwright.warehouse.tables import ViewTables
 from millwright.warehouse.timestamps import day_us, to_us
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from millwright.features.touched import Segment
 
 Days = tuple[date, date]
+EngineName = Literal["duckdb", "spark"]
 
 
 class RefreshReport(BaseModel):
@@ -76,13 +77,15 @@ def refresh(
     view: FeatureView,
     *,
     days: Days | None = None,
+    on: EngineName = "duckdb",
 ) -> RefreshReport:
     """Bring a view up to the newest change; with `days` (inclusive, UTC) also recompute every row in them.
 
     `conn`: autocommit, outside a transaction. The lock is taken before the snapshot, so that nothing that another refresh
     wrote is missed; rows, tiles and watermark commit together. A requested recomputation takes in what is pending too:
     its tiles must be those of one set of warehouse rows. Rows that come out equal, within I5, are not written again.
-    Raises NotApplied when the definition was changed or never applied, psycopg.Error as Postgres does.
+    `on`: where it is computed; rows, tiles and history are the same. Raises NotApplied when the definition was changed or never
+    applied, psycopg.Error as Postgres does.
     """
     with _lock(conn, view.id), _repeatable_read(conn):
         state = changes.view_state(conn, view.id)
@@ -93,7 +96,7 @@ def refresh(
                 f"{view.id} is defined otherwise than it was applied. Restore its file, or write a new version of it, "
                 "and run `millwright apply`. Its rows are as they were."
             )
-        work = _Refresh(conn, settings, ViewTables(definitions, view), state)
+        work = _Refresh(conn, settings, ViewTables(definitions, view), state, on)
         report = work.run(days)
     if report.days:
         conn.execute("notify millwright, 'changed'")
@@ -101,8 +104,10 @@ def refresh(
 
 
 class _Refresh:
-    def __init__(self, conn: psycopg.Connection[Any], settings: Settings, tables: ViewTables, state: changes.ViewState) -> None:
-        self.conn, self.settings, self.tables, self.state = conn, settings, tables, state
+    def __init__(
+        self, conn: psycopg.Connection[Any], settings: Settings, tables: ViewTables, state: changes.ViewState, on: EngineName
+    ) -> None:
+        self.conn, self.settings, self.tables, self.state, self.on = conn, settings, tables, state, on
         self.view = tables.view
         self.counts: dict[str, int] = defaultdict(int)
         self.stages: dict[str, float] = defaultdict(float)
@@ -146,34 +151,47 @@ class _Refresh:
         of_key: dict[Key, list[Series]] = defaultdict(list)
         for one in series:
             of_key[one.keys].append(one)
-        keys = sorted(work)
-        reach = Reach.of(self.view)
-        size = self.settings.refresh_entities_per_chunk
-        with engine(self.settings, self.state.script) as run, arrow_reader(self.conn) as reader:
-            staged = False
-            for start in range(0, len(keys), size):
-                found: list[Segment] = [s for key in keys[start : start + size] for s in segments(reach, key, work[key])]
-                next_row: dict[int, int] = {}
-                if self.view.every:
-                    found, next_row = widened(self.conn, reach, found, of_key, self.view.relations[0])
-                chunk = Chunk(self.tables, found, of_key, work, next_row)
-                with self._stage("read"):
-                    events, prior = chunk.events(reader), chunk.prior(reader)
-                with self._stage("compute"):
-                    rows, tiles = run.run(events, prior)
+        chunks = list(self._chunks(work, of_key))
+        with self._computation() as run, arrow_reader(self.conn) as reader:
+            results = iter(run.results(self._read(chunks, reader)))
+            for number, chunk in enumerate(chunks):
+                with self._stage("compute"):  # reads as it goes
+                    rows, tiles = next(results)
                     computed, tolerances = chunk.versions(rows)
                 with self._stage("write"):
-                    if not staged:
+                    if number == 0:
                         history.open_stage(self.conn, self.tables, tolerances)
-                        staged = True
                     self.days += history.write_versions(self.conn, self.tables, chunk.as_table(), computed, created, tolerances)
                     self.counts["tiles_written"] += history.write_tiles(
                         self.conn, self.tables, chunk.rebuilt(), chunk.rebuilt_tiles(tiles)
                     )
-                self.counts["events_read"] += events.num_rows
-                self.counts["tiles_read"] += prior.num_rows
                 self.counts["computed"] += computed.num_rows
-                self.counts["bytes"] += events.nbytes + prior.nbytes
+        self.stages["compute"] -= self.stages["read"]
+
+    def _chunks(self, work: dict[Key, list[Change]], of_key: dict[Key, list[Series]]) -> Iterator[Chunk]:
+        keys, reach, size = sorted(work), Reach.of(self.view), self.settings.refresh_entities_per_chunk
+        for start in range(0, len(keys), size):
+            found: list[Segment] = [s for key in keys[start : start + size] for s in segments(reach, key, work[key])]
+            next_row: dict[int, int] = {}
+            if self.view.every:
+                found, next_row = widened(self.conn, reach, found, of_key, self.view.relations[0])
+            yield Chunk(self.tables, found, of_key, work, next_row)
+
+    def _read(self, chunks: Sequence[Chunk], reader: ArrowReader) -> Iterator[Tables]:
+        for chunk in chunks:
+            with self._stage("read"):
+                events, prior = chunk.events(reader), chunk.prior(reader)
+            self.counts["events_read"] += events.num_rows
+            self.counts["tiles_read"] += prior.num_rows
+            self.counts["bytes"] += events.nbytes + prior.nbytes
+            yield events, prior
+
+    def _computation(self) -> AbstractContextManager[Computation]:
+        if self.on == "duckdb":
+            return engine(self.settings, self.state.script)
+        from millwright.features.spark import spark
+
+        return spark(self.settings, self.tables.definitions, self.view)
 
     def _report(self, preview: list[dict[str, Any]]) -> RefreshReport:
         by_day: dict[date, int] = defaultdict(int)

@@ -1,4 +1,4 @@
-"""A computation as named steps: each an Ibis expression over the steps before it, compiled to one statement.
+"""A computation as named steps: each an Ibis expression over the steps before it, compiled to SQL of a dialect.
 
 Belongs here: from expressions to SQL of a dialect. Does not: what is computed (windows.py, moments.py), running it (compute.py).
 Steps keep the SQL as long as the work: Ibis writes an expression out again wherever it is used.
@@ -11,11 +11,16 @@ from typing import Any
 Table = Any  # an Ibis table
 
 
+SPARK = "pyspark"
+
+
 class Script:
-    """Statements in their order; each makes a temporary table of declared types, because engines differ in them."""
+    """Steps in their order. Each is a temporary table of declared types, because engines differ in them; Spark, which has none,
+    is given the steps' queries to keep in its own way."""
 
     def __init__(self, dialect: str) -> None:
         self.dialect = dialect
+        self.steps: list[tuple[str, str]] = []
         self._statements: list[str] = []
 
     def step(self, name: str, expression: Table) -> Table:
@@ -24,9 +29,12 @@ class Script:
         import sqlglot.expressions as sge
 
         schema = expression.schema()
-        self.empty(ibis.table(schema, name=name))
-        insert = sge.Table(this=sge.to_identifier(name, quoted=True)).sql(self.dialect)
-        self._statements.append(f"insert into {insert}\n{self._query(expression)}")
+        query = self._query(expression)
+        self.steps.append((name, query))
+        if self.dialect != SPARK:
+            self.empty(ibis.table(schema, name=name))
+            table = sge.Table(this=sge.to_identifier(name, quoted=True)).sql(self.dialect)
+            self._statements.append(f"insert into {table}\n{query}")
         return ibis.table(schema, name=name)
 
     def empty(self, table: Table) -> None:
@@ -49,6 +57,8 @@ class Script:
         import sqlglot
         import sqlglot.expressions as sge
 
+        if self.dialect == SPARK:
+            assert ibis.pyspark  # its compiler reads options that are there once the backend was named
         query = str(ibis.to_sql(expression, dialect=self.dialect))
         if self.dialect != "duckdb":
             return query

@@ -20,7 +20,7 @@ from millwright.features import moments
 from millwright.features.aggregates import ALGEBRA, FINALIZERS, tile_index
 from millwright.features.buckets import CLOSED_BY
 from millwright.features.expressions import IBIS, with_expressions
-from millwright.features.script import Script
+from millwright.features.script import SPARK, Script
 
 Table = Any  # an Ibis table
 DIALECTS = ("duckdb", "postgres", "bigquery", "snowflake")
@@ -38,7 +38,7 @@ def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
     `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`, with `every` only the kept rows, and `closed:by`.
     """
-    return {"duckdb": _steps(Script("duckdb"), definitions, view)}
+    return {"duckdb": _steps(Script("duckdb"), definitions, view).sql()}
 
 
 def warehouse_script(definitions: Definitions, view: FeatureView, dialect: str) -> str:
@@ -48,10 +48,15 @@ def warehouse_script(definitions: Definitions, view: FeatureView, dialect: str) 
     """
     script = Script(dialect)
     script.empty(_prior(definitions, view))
-    return _steps(script, definitions, view)
+    return _steps(script, definitions, view).sql()
 
 
-def _steps(script: Script, definitions: Definitions, view: FeatureView) -> str:
+def spark_steps(definitions: Definitions, view: FeatureView) -> list[tuple[str, str]]:
+    """The same computation for Spark: names and queries, each over the steps before it and the views `events` and `prior`."""
+    return _steps(Script(SPARK), definitions, view).steps
+
+
+def _steps(script: Script, definitions: Definitions, view: FeatureView) -> Script:
     prior = _prior(definitions, view)
     copied = view.source.feature_set is not None
     rows = _copied(script, definitions, view, prior) if copied else _Compiler(definitions, view, script).rows(prior)
@@ -59,7 +64,7 @@ def _steps(script: Script, definitions: Definitions, view: FeatureView) -> str:
         rows = with_expressions(script, definitions, view, script.step("computed", rows))
     others = [name for name in rows.columns if name == CLOSED_BY or name.startswith("tolerance:")]
     script.step("feature_rows", rows.select("entity_id", "t", *(feature.name for feature in view.features), *others))
-    return script.sql()
+    return script
 
 
 def _prior(definitions: Definitions, view: FeatureView) -> Table:
