@@ -101,8 +101,8 @@ def spark(settings: Settings, definitions: Definitions, view: FeatureView) -> It
         session = builder.getOrCreate()
     except (PySparkRuntimeError, Py4JError) as error:
         raise NoSpark(
-            f"Spark did not start on {settings.spark_master}: {error}\nIt needs Java 17 or later "
-            "(openjdk-17-jre-headless, or JAVA_HOME) and a master that answers; what Spark printed says more. Nothing was computed."
+            f"Spark did not start on {settings.spark_master}: {error}\nIt needs Java 17 or later (openjdk-17-jre-headless, "
+            "or JAVA_HOME) and a master that answers; what Spark printed says more. Nothing was computed."
         ) from error
     folder = settings.lake_folder / "exports" / f"{view.id}-{uuid.uuid4().hex}"
     try:
