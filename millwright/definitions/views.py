@@ -36,17 +36,9 @@ def view_mistakes(view: FeatureView, definitions: Definitions) -> Iterator[Mista
     if entity is None:
         yield ("entity",), f"no entity {view.entity}{nearest(view.entity, definitions.entities)}"
         return
-    if view.source.feature_set is not None:
-        sets = {name for name, one in definitions.datasets.items() if one.entity == view.entity and one.target == "feature_set"}
-        if view.source.feature_set not in sets:
-            wrong = view.source.feature_set
-            yield (
-                ("source", "feature_set"),
-                f"no dataset of {view.entity} with the target feature_set is {wrong}{nearest(wrong, sets)}",
-            )
-            return
-    elif not view.features:
-        yield ("features",), "a view needs features"
+    if (found := _source_mistake(view, definitions)) is not None:
+        yield found
+        return
     broken: set[str] = set()
     for index, feature in enumerate(view.features):
         if feature.name in entity.join_keys:
@@ -55,6 +47,22 @@ def view_mistakes(view: FeatureView, definitions: Definitions) -> Iterator[Mista
             broken.add(feature.name)
             yield ("features", index, *found[0]), found[1]
     yield from expression_mistakes(view, definitions, broken)
+
+
+def _source_mistake(view: FeatureView, definitions: Definitions) -> Mistake | None:
+    """Rows that nothing can bring, or no feature."""
+    of_entity = {name: one for name, one in definitions.datasets.items() if one.entity == view.entity}
+    if (wanted := view.source.feature_set) is not None:
+        sets = {name for name, one in of_entity.items() if one.target == "feature_set"}
+        if wanted in sets:
+            return None
+        told = f"no dataset of {view.entity} with the target feature_set is {wanted}{nearest(wanted, sets)}"
+        return ("source", "feature_set"), told
+    lists = [one.sensor_types for one in of_entity.values() if one.target == "measurements"]
+    wanted, types = view.source.sensor_type, {name for names in lists for name in names}
+    if wanted is not None and wanted not in types and lists and all(lists):
+        return ("source", "sensor_type"), f"no dataset of {view.entity} has the sensor type {wanted}{nearest(wanted, types)}"
+    return None if view.features else (("features",), "a view needs features")
 
 
 def _mistake(view: FeatureView, feature: Feature, definitions: Definitions) -> Mistake | None:

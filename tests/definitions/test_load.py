@@ -90,6 +90,8 @@ def test_prose_is_not_in_the_hash_and_values_are(repo: Path):
          "feature_views/vitals_v1.yaml:3: entity: no entity machin (did you mean machine?)"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("ttl: 2h", "ttl: soon"), "feature_views/vitals_v1.yaml:4: ttl: 'soon' is not a duration"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("version: 1", "version: 2"), "the file must be named vitals_v2.yaml"),
+        ("feature_views/vitals_v1.yaml", VIEW.replace("ttl", "source: {sensor_typ: press}\nttl"), "feature_views/vitals_v1.yaml:4: source.sensor_typ: unknown field (did you mean sensor_type?)"),
+        ("feature_views/vitals_v1.yaml", VIEW.replace("ttl", "every: often\nttl"), "feature_views/vitals_v1.yaml:4: every: 'often' is not a duration"),
         ("feature_views/vitals_v1.yaml", VIEW + "wners: x\n", "feature_views/vitals_v1.yaml:8: wners: unknown field (did you mean owner?)"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("aggregate: mean", "agregate: mean"), "feature_views/vitals_v1.yaml:6: features.0.agregate: unknown field (did you mean aggregate?)"),
         ("feature_views/vitals_v1.yaml", VIEW.replace("aggregate: mean", "aggregate: mena"), "got 'mena' (did you mean mean?)"),
@@ -120,6 +122,15 @@ def test_prose_is_not_in_the_hash_and_values_are(repo: Path):
 def test_a_mistake_says_where_and_what(repo: Path, name: str, text: str, expected: str):
     write(repo, name, text)
     assert any(expected in mistake for mistake in mistakes(repo)), mistakes(repo)
+
+
+def test_a_sensor_type_that_no_dataset_lets_in_is_a_mistake(repo: Path):
+    write(repo, "feature_views/vitals_v1.yaml", VIEW.replace("ttl", "source: {sensor_type: pres}\nttl"))
+    load(repo)
+    write(repo, "datasets/fleet.yaml", DATASET + "sensor_types: [press, pump]\n")
+    assert mistakes(repo) == [
+        "feature_views/vitals_v1.yaml:4: source.sensor_type: no dataset of machine has the sensor type pres (did you mean press?)"
+    ]
 
 
 def test_a_kind_of_event_is_any_where_a_dataset_lists_none(repo: Path):
