@@ -1,20 +1,25 @@
-"""Reads features of entities from Redis: one pipelined round trip for all views and entities.
+"""Reads features of entities from Redis: one round trip for all views and entities, decoded whole columns at a time.
 
-Belongs here: values, statuses, event times, TTL. Does not: names to versions (served.py), HTTP (serving/), Feast (store.py).
+Belongs here: values, statuses, event times, TTL. Does not: names to versions (served.py), the round trip (lookup.py), bytes
+(codec.py), HTTP (serving/), Feast (store.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from functools import lru_cache
+from typing import Any, Literal
 
 import psycopg
 import redis
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
+from millwright.definitions.durations import MICROSECOND
 from millwright.online import codec
+from millwright.online.lookup import Fields, Reply, lookup
 from millwright.online.served import Served, ServedView, Wanted
 from millwright.online.stores import from_micros, micros
 
@@ -83,13 +88,29 @@ def answer(
     now: datetime | None = None,
 ) -> OnlineAnswer:
     """As `read_online`, for features that are resolved already."""
-    columns = read(client, wanted, entity_rows, project=project, now=now)
+    columns = [column.told() for column in read(client, wanted, entity_rows, project=project, now=now)]
     names = [f"{want.view.view_id}:{want.feature}" for want in wanted]
     rows = [
         OnlineRow(entity=dict(row), features={name: column[index] for name, column in zip(names, columns, strict=True)})
         for index, row in enumerate(entity_rows)
     ]
     return OnlineAnswer(features=names, rows=rows)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature of each entity: its value (None unless the status is PRESENT), status, and event time in µs (None: no row)."""
+
+    values: Sequence[Any]
+    statuses: Sequence[Status]
+    events: Sequence[int | None]
+
+    def told(self) -> list[FeatureValue]:
+        """As a list of values with their status and time."""
+        return [
+            FeatureValue(value=value, status=status, event_timestamp=None if event is None else from_micros(event))
+            for value, status, event in zip(self.values, self.statuses, self.events, strict=True)
+        ]
 
 
 def read(
@@ -99,57 +120,75 @@ def read(
     *,
     project: str,
     now: datetime | None = None,
-) -> list[list[FeatureValue]]:
-    """Values by wanted feature, then by entity row. Entities that occur twice are read once."""
+) -> list[Column]:
+    """The wanted features of each entity row. Entities that occur twice are read once.
+
+    Columns of one view have the same `events`. Raises BadEntity, redis.RedisError, Undecodable.
+    """
     instant = micros(now or datetime.now(UTC))
     views = {want.view.view_id: want.view for want in wanted}
     names = {view_id: list(dict.fromkeys(w.feature for w in wanted if w.view.view_id == view_id)) for view_id in views}
-    asked: dict[tuple[str, bytes], int] = {}
-    places: dict[str, list[int]] = {}
-    for view_id, view in views.items():
-        keys = [entity_key(project, view, row) for row in entity_rows]
-        places[view_id] = [asked.setdefault((view_id, key), len(asked)) for key in keys]
-    fields = {
-        view_id: [codec.timestamp_field(view_id), *(codec.field(view_id, name) for name in names[view_id])] for view_id in views
-    }
-    pipeline = client.pipeline(transaction=False)
-    for view_id, key in asked:
-        pipeline.hmget(cast(str, key), cast(list[str], fields[view_id]))
-    replies = cast(list[list[bytes | None]], pipeline.execute() if asked else [])
-    decoded = [
-        dict(zip(names[view_id], decode_row(reply, views[view_id].ttl, instant), strict=True))
-        for (view_id, _), reply in zip(asked, replies, strict=True)
-    ]
-    return [[decoded[place][want.feature] for place in places[want.view.view_id]] for want in wanted]
+    places = {view_id: _places(project, view, entity_rows) for view_id, view in views.items()}
+    replies = lookup(client, [(_fields(view_id, tuple(names[view_id])), list(places[view_id][0])) for view_id in views])
+    found: dict[tuple[str, str], Column] = {}
+    start = 0
+    for view_id, (keys, rows) in places.items():
+        columns = _columns(replies[start : start + len(keys)], len(names[view_id]), rows, views[view_id].ttl, instant)
+        found |= {(view_id, name): column for name, column in zip(names[view_id], columns, strict=True)}
+        start += len(keys)
+    return [found[want.view.view_id, want.feature] for want in wanted]
 
 
-def entity_key(project: str, view: ServedView, row: Mapping[str, Any]) -> bytes:
-    """Redis key of the entity that `row` names. Raises BadEntity."""
-    if missing := sorted(set(view.join_keys) - set(row)):
-        raise BadEntity(f"{view.view_id} needs the join key {', '.join(missing)}; given: {', '.join(map(str, row)) or 'none'}")
+@lru_cache(maxsize=1024)
+def _fields(view_id: str, names: tuple[str, ...]) -> Fields:
+    return Fields([codec.timestamp_field(view_id), *(codec.field(view_id, name) for name in names)])
+
+
+@lru_cache(maxsize=1024)
+def _key_encoder(project: str, join_keys: tuple[tuple[str, str], ...]) -> Callable[[Mapping[str, Any]], bytes]:
+    return codec.key_encoder(project, dict(join_keys))
+
+
+def _places(
+    project: str, view: ServedView, entity_rows: Sequence[Mapping[str, Any]]
+) -> tuple[dict[bytes, int], list[int] | None]:
+    """The keys that are asked for with their places, and the place of each row's key; None where they are the rows' own."""
+    encode = _key_encoder(project, tuple(view.join_keys.items()))
     try:
-        return codec.encode_key(project, view.join_keys, row)
+        keys = [encode(row) for row in entity_rows]
+    except KeyError as error:
+        missing = sorted(next(set(view.join_keys) - set(row) for row in entity_rows if error.args[0] not in row))
+        given = next(", ".join(map(str, row)) for row in entity_rows if error.args[0] not in row)
+        raise BadEntity(f"{view.view_id} needs the join key {', '.join(missing)}; given: {given or 'none'}") from None
     except ValueError as error:
         raise BadEntity(str(error)) from None
+    asked: dict[bytes, int] = {}
+    rows = [asked.setdefault(key, len(asked)) for key in keys]
+    return asked, rows if len(asked) < len(keys) else None
 
 
-def decode_row(reply: Sequence[bytes | None], ttl: timedelta | None, now: int) -> list[FeatureValue]:
-    """Values of one HMGET of the _ts field and then features; `now` in microseconds, `ttl` None or zero: any age.
-
-    Raises Undecodable.
-    """
-    stamp = reply[0]
-    if stamp is None:
-        return [FeatureValue(status="NOT_FOUND")] * (len(reply) - 1)
-    event = codec.decode_timestamp(stamp)
-    instant = from_micros(event)
-    if ttl and now - event > ttl / timedelta(microseconds=1):
-        return [FeatureValue(status="OUTSIDE_MAX_AGE", event_timestamp=instant)] * (len(reply) - 1)
-    return [_value(data, instant) for data in reply[1:]]
-
-
-def _value(data: bytes | None, instant: datetime) -> FeatureValue:
-    if data is None:
-        return FeatureValue(status="NOT_FOUND", event_timestamp=instant)
-    value = codec.decode_value(data)
-    return FeatureValue(value=value, status="NULL_VALUE" if value is None else "PRESENT", event_timestamp=instant)
+def _columns(replies: Sequence[Reply], count: int, rows: list[int] | None, ttl: timedelta | None, now: int) -> list[Column]:
+    """Columns of the replies of one view, whose first field is the event timestamp."""
+    if not replies:
+        return [Column([], [], [])] * count
+    stamps, *fields = zip(*replies, strict=True)
+    events = codec.decode_timestamps(stamps)
+    oldest = now - ttl // MICROSECOND if ttl else None
+    old = [oldest is not None and event is not None and event < oldest for event in events]
+    hidden = any(old) or None in events
+    columns = []
+    for field in fields:
+        values = codec.decode_values(field)
+        statuses: list[Status] = [
+            "PRESENT" if value is not None else "NOT_FOUND" if data is None else "NULL_VALUE"
+            for value, data in zip(values, field, strict=True)
+        ]
+        if hidden:
+            for place, (event, late) in enumerate(zip(events, old, strict=True)):
+                if event is None or late:
+                    values[place], statuses[place] = None, "OUTSIDE_MAX_AGE" if late else "NOT_FOUND"
+        columns.append(Column(values, statuses, events))
+    if rows is None:
+        return columns
+    spread = [events[row] for row in rows]
+    return [Column([one.values[row] for row in rows], [one.statuses[row] for row in rows], spread) for one in columns]

@@ -187,6 +187,16 @@ def varints(data: bytes, error: type[ValueError]) -> Iterator[int]:
         yield value
 
 
+def varint_columns(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64] | None:
+    """Varints of one width, at most 9 bytes, one a row; None where a row is none or is of another width."""
+    more = data & 0x80 != 0
+    if data.shape[1] > 9 or not more[:, :-1].all() or more[:, -1].any():
+        return None
+    shifts = np.arange(data.shape[1], dtype=np.int64) * 7
+    numbers: npt.NDArray[np.int64] = ((data & 0x7F).astype(np.int64) << shifts).sum(axis=1)
+    return numbers
+
+
 def _read_varint(data: bytes, position: int, error: type[ValueError]) -> tuple[int, int]:
     value = shift = 0
     while position < len(data) and shift < 70:

@@ -7,15 +7,16 @@ Feast is not imported: its feature server's contract (contract.py) is spoken wit
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from millwright.online.read import FeatureValue, read
+from millwright.online.read import Column, read
 from millwright.online.served import Wanted
+from millwright.online.stores import from_micros
 from millwright.serving import explain, problems, uploads
 from millwright.serving.access import problems as problems_of
 from millwright.serving.access import scope
@@ -27,6 +28,8 @@ from millwright.settings import Settings
 
 MAX_BODY_BYTES = 1024**2
 MAX_VALUES = 100_000
+
+_EPOCH = "1970-01-01T00:00:00Z"
 
 router = APIRouter()
 
@@ -81,7 +84,9 @@ def get_online_features(body: OnlineFeaturesRequest, request: Request) -> Respon
         )
     names = feature_names(wanted, full=body.full_feature_names)
     columns = read(state.redis, wanted, rows, project=state.project)
-    results = [_keys_vector(values) for values in body.entities.values()] + [_vector(column) for column in columns]
+    times = {id(column.events): _times(column.events) for column in columns}  # columns of one view share them
+    results = [_keys_vector(values) for values in body.entities.values()]
+    results += [_vector(column, times[id(column.events)]) for column in columns]
     answer = {"metadata": {"feature_names": [*body.entities, *names]}, "results": results}
     return JSONResponse(answer)
 
@@ -103,19 +108,16 @@ def feature_names(wanted: list[Wanted], *, full: bool) -> list[str]:
     return names
 
 
-def _vector(column: list[FeatureValue]) -> dict[str, Any]:
-    epoch = "1970-01-01T00:00:00Z"
-    return {
-        "values": [_plain(value.value) for value in column],
-        "statuses": [value.status for value in column],
-        "event_timestamps": [
-            value.event_timestamp.isoformat().replace("+00:00", "Z") if value.event_timestamp else epoch for value in column
-        ],
-    }
+def _vector(column: Column, times: list[str]) -> dict[str, Any]:
+    return {"values": [_plain(value) for value in column.values], "statuses": column.statuses, "event_timestamps": times}
+
+
+def _times(events: Sequence[int | None]) -> list[str]:
+    return [_EPOCH if event is None else from_micros(event).isoformat().replace("+00:00", "Z") for event in events]
 
 
 def _keys_vector(values: list[Any]) -> dict[str, Any]:
-    return {"values": values, "statuses": ["PRESENT"] * len(values), "event_timestamps": ["1970-01-01T00:00:00Z"] * len(values)}
+    return {"values": values, "statuses": ["PRESENT"] * len(values), "event_timestamps": [_EPOCH] * len(values)}
 
 
 def _plain(value: Any) -> Any:

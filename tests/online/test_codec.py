@@ -117,3 +117,33 @@ def test_what_feast_cannot_hold_is_refused() -> None:
         codec.encode_key("p", {"line": "int64"}, {"line": True})
     with pytest.raises(ValueError, match="out of range"):
         codec.encode_key("p", {"line": "int64"}, {"line": 2**63})
+
+
+INSTANTS = st.one_of(
+    st.integers(1_600_000_000_000_000, 1_900_000_000_000_000),
+    st.integers(1_600_000_000, 1_900_000_000).map(lambda seconds: seconds * 1_000_000),
+    st.integers(-(2**52), 2**52),
+)
+
+
+@given(st.lists(INSTANTS, max_size=6).map(lambda some: some * 4), st.booleans())
+def test_a_column_of_timestamps_is_decoded_as_each(instants: list[int], missing: bool) -> None:
+    column = [Timestamp(seconds=at // 1_000_000, nanos=at % 1_000_000 * 1000).SerializeToString() for at in instants]
+    assert codec.decode_timestamps(column + [None] * missing) == instants + [None] * missing
+
+
+@given(
+    st.lists(st.one_of(st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.text(max_size=8), st.none()), max_size=5)
+)
+def test_a_column_of_values_is_decoded_as_each(found: list[Any]) -> None:
+    makes = {float: "double_val", int: "int64_val", str: "string_val"}
+    messages = [Value() if one is None else Value(**{makes[type(one)]: one}) for one in found]
+    assert codec.decode_values([message.SerializeToString() for message in messages]) == found
+
+
+@pytest.mark.parametrize(
+    "broken", [b"\x08", b"\x08\x80\x80\x80\x80\x80", b"\x10\x80\x80\x80\x80", b"\x08\x81\x80\x80\x80\x01\x10", b"abcdef"]
+)
+def test_a_column_of_what_is_no_timestamp_is_undecodable(broken: bytes) -> None:
+    with pytest.raises(codec.Undecodable):
+        codec.decode_timestamps([broken] * 20)

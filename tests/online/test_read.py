@@ -107,3 +107,35 @@ def test_a_redis_that_is_away_raises(online: Online) -> None:
     away = redis.Redis(port=1, socket_connect_timeout=1)
     with pytest.raises(redis.ConnectionError):
         read_online(online.conn, away, online.definitions, online.view, [{"machine_id": "a"}], project="millwright")
+
+
+def test_a_reply_that_is_an_error_raises_and_leaves_the_client_usable(online: Online) -> None:
+    online.history.put(["press-1"], NOON, temperature_last=1.0)
+    online.publish()
+    key = codec.encode_key("millwright", {"machine_id": "string"}, {"machine_id": "press-9"})
+    online.redis.set(key, b"no hash")
+    rows = [{"machine_id": name} for name in ("press-1", "press-9", "press-1")]
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        read_online(None, online.redis, online.definitions, online.view, rows, project="millwright")
+    assert online.value("press-1").status == "PRESENT"
+
+
+def test_a_redis_that_is_slow_times_out_and_its_late_replies_are_nobodys(online: Online, redis_url: str) -> None:
+    online.history.put(["press-1"], NOON, temperature_last=1.0)
+    online.publish()
+    ask = (online.definitions, online.view, [{"machine_id": "press-1"}])
+    with redis.Redis.from_url(redis_url, socket_timeout=0.2) as client:
+        online.redis.execute_command("CLIENT", "PAUSE", "1000", "ALL")
+        with pytest.raises(redis.TimeoutError):
+            read_online(None, client, *ask, project="millwright", now=NOON)
+        online.redis.ping()  # answered when the pause is over
+        found = read_online(None, client, *ask, project="millwright", now=NOON)
+        assert found.rows[0].features["machine_vitals_v1:temperature_last"].value == 1.0
+
+
+def test_a_connection_that_the_server_closed_is_made_anew(online: Online) -> None:
+    online.history.put(["press-1"], NOON, temperature_last=1.0)
+    online.publish()
+    with redis.Redis.from_url(online.settings.require("redis_url")) as other:
+        other.client_kill_filter(_type="normal", skipme=True)
+    assert online.value("press-1").status == "PRESENT"
