@@ -21,7 +21,7 @@ from millwright.definitions.features import LONGEST, Feature, Windowed
 RESERVED = frozenset({"event_timestamp", "created_timestamp", "superseded_timestamp", "known_timestamp", "sensor_type", "kind"})
 TAKEN_FEATURES = RESERVED | {"entity_id", "t"}
 """Names that no feature can have: the engine's rows have columns of these."""
-TAKEN_KEYS = RESERVED | {"segment", "first_event", "end_event", "tile_us", "first_tile", "end_tile", "series", "sensor_types"}
+TAKEN_KEYS = RESERVED | {"segment", "first_event", "end_event", "tile_us", "first_tile", "end_tile"}
 """Names that no join key can have: they stand beside the keys in a refresh."""
 
 

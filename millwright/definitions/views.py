@@ -38,7 +38,8 @@ def view_mistakes(view: FeatureView, definitions: Definitions) -> Iterator[Mista
         return
     if (found := _source_mistake(view, definitions)) is not None:
         yield found
-        return
+        if view.source.feature_set is not None:
+            return  # without its columns nothing can be said of features
     broken: set[str] = set()
     for index, feature in enumerate(view.features):
         if feature.name in entity.join_keys:

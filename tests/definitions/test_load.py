@@ -128,8 +128,14 @@ def test_a_sensor_type_that_no_dataset_lets_in_is_a_mistake(repo: Path):
     write(repo, "feature_views/vitals_v1.yaml", VIEW.replace("ttl", "source: {sensor_type: pres}\nttl"))
     load(repo)
     write(repo, "datasets/fleet.yaml", DATASET + "sensor_types: [press, pump]\n")
+    write(
+        repo,
+        "feature_views/vitals_v1.yaml",
+        VIEW.replace("ttl", "source: {sensor_type: pres}\nttl").replace("of: temp", "of: tmp", 1),
+    )
     assert mistakes(repo) == [
-        "feature_views/vitals_v1.yaml:4: source.sensor_type: no dataset of machine has the sensor type pres (did you mean press?)"
+        "feature_views/vitals_v1.yaml:4: source.sensor_type: no dataset of machine has the sensor type pres (did you mean press?)",
+        "feature_views/vitals_v1.yaml:7: features.0.of: no dataset of machine has tmperature (did you mean temperature?)",
     ]
 
 
