@@ -33,6 +33,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "deprecate": ("definitions:deprecate", "Mark a version as deprecated; it is still computed and served."),
         "retire": ("definitions:retire", "Stop computing and serving a version."),
         "online": ("definitions:online", "Read an entity's features from the online store."),
+        "compare": ("compare:compare", "Compare the online store with Postgres, and repair it."),
         "why": ("why:why", "Where a value comes from, down to the lines of a delivery."),
         "backfill": ("features:backfill", "Recompute a feature view over a range of days."),
     },

@@ -1,6 +1,6 @@
-"""Compares what should be equal and tells each difference by its cause.
+"""Compares what should be equal, tells each difference by its cause, and repairs it.
 
-Belongs here: Postgres's latest rows against Redis. Does not: repairing, when to compare (checks/), what it means (people).
+Belongs here: Postgres's latest rows against Redis. Does not: how rows are written (online/), when to compare (checks/).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import psycopg
 import pyarrow as pa
@@ -18,8 +18,10 @@ from psycopg import IsolationLevel, sql
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
-from millwright.online import codec, stores
-from millwright.online.publish import encode_rows
+from millwright.online import codec, stores, wire
+from millwright.online.lookup import Fields, Reply, lookup
+from millwright.online.publish import encode_rows, publish, row_fields
+from millwright.online.write import remove_rows
 from millwright.warehouse import latest
 from millwright.warehouse.copy import arrow_reader
 
@@ -65,6 +67,45 @@ class Comparison(BaseModel):
         return self.equal == self.entities and not self.extra
 
 
+class Repair(BaseModel):
+    """What a repair did: `written` rows were sent again, `removed` taken out of Redis, `older` refused, because what stands in
+    Redis is of a later snapshot than Postgres has ever made. `before` and `after`: the comparisons around it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    view_id: str
+    before: Comparison
+    after: Comparison
+    written: int = 0
+    removed: int = 0
+    older: int = 0
+
+
+def repair_online(
+    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, view: FeatureView, *, project: str
+) -> Repair:
+    """Compare all of a view; where something differs, publish every entity again, remove those that Postgres never had, compare.
+
+    Each key is still compared and set by its snapshot's order: what another publish writes meanwhile stays. `conn`: autocommit,
+    outside a transaction. Raises psycopg.Error, redis.RedisError, StoreChanged.
+    """
+    unknown: list[bytes] = []
+    before = compare_online(conn, client, definitions, view, project=project, unknown=unknown)
+    if before.same:
+        return Repair(view_id=view.id, before=before, after=before)
+    published = publish(conn, client, definitions, view, project=project, full=True)
+    order = stores.micros(published.order) if published.order else 0
+    gone = remove_rows(client, view.id, wire.binary(unknown), row_fields(view), order)
+    return Repair(
+        view_id=view.id,
+        before=before,
+        after=compare_online(conn, client, definitions, view, project=project),
+        written=published.written + published.equal,
+        removed=published.removed + gone.removed,
+        older=published.older + gone.older,
+    )
+
+
 def compare_online(
     conn: psycopg.Connection[Any],
     client: redis.Redis,
@@ -73,11 +114,13 @@ def compare_online(
     *,
     project: str,
     sample: int | None = None,
+    unknown: list[bytes] | None = None,
 ) -> Comparison:
     """Each entity's latest row in Postgres (one snapshot) against Redis, byte by byte, without regard to the TTL.
 
     `sample`: only so many entities; then Redis is not scanned for entities that Postgres does not have, but those whose last row
-    was retracted are looked at. `conn`: autocommit, outside a transaction. Raises psycopg.Error, redis.RedisError.
+    was retracted are looked at. `unknown`: gets the keys of entities that Postgres never had. `conn`: autocommit, outside a
+    transaction. Raises psycopg.Error, redis.RedisError.
     """
     entity = definitions.entity_of(view)
     counts: Counter[str] = Counter()
@@ -90,15 +133,19 @@ def compare_online(
         for difference in _chunk(client, definitions, view, project, rows):
             _count(difference, counts, shown)
         keys = codec.encode_keys(project, entity.join_keys, gone).to_pylist()
-        for difference in _extras(client, view, keys, gone.select(list(entity.keys)).to_pylist()):
+        for difference in filter(None, _extras(client, view, keys, gone.select(list(entity.keys)).to_pylist())):
             _count(difference, counts, shown)
         if sample is None:
             seen.update(codec.encode_keys(project, entity.join_keys, chunk).to_pylist())
     if sample is None:
         for keys in _unknown(client, project, entity.keys, seen):
             entities = [dict(zip(entity.keys, codec.key_values(key), strict=True)) for key in keys]
-            for difference in _extras(client, view, keys, entities):
-                _count(difference, counts, shown)
+            for key, extra in zip(keys, _extras(client, view, keys, entities), strict=True):
+                if extra is None:
+                    continue
+                _count(extra, counts, shown)
+                if unknown is not None:
+                    unknown.append(key)
     total = sum(counts.values()) - counts["extra"]
     return Comparison(view_id=view.id, entities=total, sampled=sample is not None, first_differences=shown, **counts)
 
@@ -132,14 +179,14 @@ def _chunk(
     wanted = zip(*(values.to_pylist() for _, values in fields), strict=True)
     names = definitions.entity_of(view).keys
     for index, (want, have) in enumerate(zip(wanted, stored, strict=True)):
-        if list(want) == have:
+        if list(want) == list(have):
             yield Difference(cause="equal", entity={})
             continue
         entity = {name: rows.column(name)[index].as_py() for name in names}
         yield _difference(view, entity, want, have)
 
 
-def _difference(view: FeatureView, entity: dict[str, Any], want: Sequence[bytes], have: list[bytes | None]) -> Difference:
+def _difference(view: FeatureView, entity: dict[str, Any], want: Sequence[bytes], have: Reply) -> Difference:
     event = codec.decode_timestamp(want[0])
     known: dict[str, Any] = {"entity": entity, "postgres_event": stores.from_micros(event)}
     if have[0] is None:
@@ -156,9 +203,13 @@ def _difference(view: FeatureView, entity: dict[str, Any], want: Sequence[bytes]
     return Difference(cause="different" if there == event else "older" if there < event else "newer", **known)
 
 
-def _extras(client: redis.Redis, view: FeatureView, keys: list[bytes], entities: list[dict[str, Any]]) -> Iterator[Difference]:
+def _extras(
+    client: redis.Redis, view: FeatureView, keys: list[bytes], entities: list[dict[str, Any]]
+) -> Iterator[Difference | None]:
+    """By key the difference; None where Redis has no row of the view."""
     for entity, (stamp,) in zip(entities, _fetch(client, keys, [codec.timestamp_field(view.id)]), strict=True):
         if stamp is None:
+            yield None
             continue
         try:
             yield Difference(cause="extra", entity=entity, redis_event=stores.from_micros(codec.decode_timestamp(stamp)))
@@ -166,13 +217,8 @@ def _extras(client: redis.Redis, view: FeatureView, keys: list[bytes], entities:
             yield Difference(cause="extra", entity=entity)
 
 
-def _fetch(client: redis.Redis, keys: list[bytes], fields: list[bytes]) -> list[list[bytes | None]]:
-    if not keys:
-        return []
-    pipeline = client.pipeline(transaction=False)
-    for key in keys:
-        pipeline.hmget(cast(str, key), cast(list[str], fields))
-    return cast(list[list[bytes | None]], pipeline.execute())
+def _fetch(client: redis.Redis, keys: list[bytes], fields: list[bytes]) -> list[Reply]:
+    return lookup(client, [(Fields(fields), keys)])
 
 
 def _unknown(client: redis.Redis, project: str, names: tuple[str, ...], seen: set[bytes]) -> Iterator[list[bytes]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from millwright.compare import Comparison, compare_online
+from millwright.cli import main
+from millwright.compare import Comparison, compare_online, repair_online
 from millwright.online import codec
 from tests.online.conftest import NOON, Online
 
@@ -71,3 +72,48 @@ def test_flushall_shows_and_a_publish_mends_it(filled: Online) -> None:
 def test_a_view_without_rows_is_equal(online: Online) -> None:
     assert compare(online).same
     assert compare(online, sample=10).same
+
+
+def test_every_difference_is_repaired_but_one_of_a_later_snapshot(filled: Online) -> None:
+    redis = filled.redis
+    redis.delete(key("press-0"))
+    redis.hset(key("press-1"), codec.field("machine_vitals_v1", "temperature_last"), b"\x29" + bytes(8))
+    redis.hset(key("press-2"), codec.field("machine_vitals_v1", "temperature_last"), b"\x29")
+    filled.history.retract(["press-5"], NOON)
+    redis.copy(key("press-5"), key("never seen"))
+    redis.copy(key("press-1"), key("another project's", "xmillwright"))
+    redis.hset(
+        key("press-3"),
+        mapping={codec.order_field("machine_vitals_v1"): b"9" * 16, codec.timestamp_field("machine_vitals_v1"): b"\x08\x01"},
+    )
+    repair = repair_online(filled.conn, redis, filled.definitions, filled.view, project="millwright")
+    assert (repair.before.missing, repair.before.different, repair.before.undecodable, repair.before.extra) == (1, 1, 1, 2)
+    assert (repair.written, repair.removed, repair.older) == (4, 2, 1)
+    assert (repair.after.entities, repair.after.equal, repair.after.older) == (5, 4, 1)
+    assert redis.exists(key("another project's", "xmillwright"))
+    redis.delete(key("press-3"))
+    assert repair_online(filled.conn, redis, filled.definitions, filled.view, project="millwright").after.same
+    again = repair_online(filled.conn, redis, filled.definitions, filled.view, project="millwright")
+    assert (again.before.same, again.written) == (True, 0)
+
+
+def test_the_command_compares_and_repairs(
+    filled: Online, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(filled.settings.project)
+    for name in ("postgres_url", "redis_url"):
+        monkeypatch.setenv(f"MILLWRIGHT_{name.upper()}", filled.settings.require(name))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", "online", *arguments])
+        return int(ended.value.code or 0), " ".join(capsys.readouterr().out.split())
+
+    assert run() == (0, "machine_vitals_v1: all 6 entities are the same in Redis as in Postgres.")
+    filled.redis.flushall()
+    code, told = run("machine_vitals")
+    assert (code, "of 6 entities 6 missing." in told, "press-0" in told) == (3, True, True)
+    code, told = run("--repair")
+    assert (code, "6 rows sent again, 0 removed. Now: all 6 entities are the same" in told) == (0, True)
+    code, told = run("--json")
+    assert (code, '"same": true' in told or '"same":true' in told) == (0, True)
