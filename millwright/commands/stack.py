@@ -136,11 +136,12 @@ def _doctor_text(report: Any) -> Any:
 
 @command(text=_doctor_text)
 @click.option("--all-files", is_flag=True, help="Compare the SHA-256 of every received file, not of a sample.")
-def doctor(all_files: bool) -> Done:
+@click.option("--tiles", is_flag=True, help="Compute a sample of every view's tiles again from the warehouse's rows.")
+def doctor(all_files: bool, tiles: bool) -> Done:
     """Check disk, ports, Java, packages, permissions and received files. Exit code 1 for an error, 3 for a warning."""
     from millwright.stack.doctor import examine
 
-    report = examine(_stack(), every_file=all_files)
+    report = examine(_stack(), every_file=all_files, tiles=tiles)
     return Done(report, code=report.code)
 
 

@@ -1,4 +1,4 @@
-"""What could keep the stack from starting, and whether received files are whole, examined without starting it.
+"""What could keep the stack from starting, and whether received files and tiles are whole, examined without starting it.
 
 Belongs here: one function a check, each with advice. Does not: health of what runs (status).
 """
@@ -9,12 +9,14 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psycopg
 from pydantic import BaseModel
 
+from millwright.definitions import DefinitionErrors, load
 from millwright.landing.zone import inspect
 from millwright.stack import jars
 from millwright.stack.children import port_of
@@ -26,7 +28,11 @@ from millwright.stack.status import folder_bytes
 from millwright.stack.up import Stack
 from millwright.warehouse.connect import connect
 
+if TYPE_CHECKING:
+    from millwright.features.verify import TilesReport
+
 _TOLD = 20
+_STRETCHES = 200  # of one entity and day
 LITTLE_DISK, NO_DISK = 5 * 10**9, 10**9
 
 
@@ -51,10 +57,12 @@ class Report(BaseModel):
         return 1 if "error" in results else 3 if "warning" in results else 0
 
 
-def examine(stack: Stack, *, every_file: bool = False) -> Report:
-    """Run every check; none changes anything but the choice of ports. `every_file`: read all received bytes, not a sample."""
+def examine(stack: Stack, *, every_file: bool = False, tiles: bool = False) -> Report:
+    """Run every check; none changes anything but the choice of ports. `every_file`: read all received bytes, not a sample.
+    `tiles`: compute a sample of every view's tiles again."""
     looks: list[Callable[[Stack], Iterator[Check]]] = [_project, _disk, _packages, _java, _jars, _ports, _files, _open_files]
     looks.append(partial(_landing_zone, every=every_file))
+    looks += [_tiles] if tiles else []
     return Report(checks=[check for look in looks for check in look(stack)])
 
 
@@ -172,6 +180,44 @@ def _landing_zone(stack: Stack, *, every: bool) -> Iterator[Check]:
         )
     if len(seen.lost) > _TOLD:
         yield Check(name=name, result="error", found=f"and {len(seen.lost) - _TOLD} more files are missing or damaged")
+
+
+def _tiles(stack: Stack) -> Iterator[Check]:
+    from millwright.features.verify import verify_tiles
+
+    settings, name = stack.settings, "tiles"
+    if settings.postgres_url is None:
+        yield Check(name=name, result="warning", found="not compared, because no database is up", advice="millwright up")
+        return
+    try:
+        with connect(settings.require("postgres_url"), autocommit=True) as conn:
+            definitions = load(settings.feature_repo)
+            for view in definitions.feature_views.values():
+                yield from _tiles_of(verify_tiles(conn, settings, definitions, view, sample=_STRETCHES))
+    except (psycopg.Error, DefinitionErrors) as error:
+        why = str(error).strip().splitlines()[0]
+        yield Check(name=name, result="warning", found=f"not compared: {why}", advice="millwright status")
+
+
+def _tiles_of(report: TilesReport) -> Iterator[Check]:
+    name = f"tiles of {report.view_id}"
+    if not report.believed:
+        yield Check(name=name, result="ok", found="not compared: never refreshed, or made anew by the next refresh")
+    elif not report.wrong:
+        yield Check(
+            name=name, result="ok", found=f"{report.tiles:,} tiles in {report.stretches} random stretches are what the rows give"
+        )
+    for wrong in report.wrong[:_TOLD]:
+        columns = f" in {', '.join(wrong.columns)}" if wrong.columns else ""
+        yield Check(
+            name=name,
+            result="error",
+            found=f"{'/'.join(wrong.keys)} from {wrong.begins:%Y-%m-%d %H:%M:%S} ({wrong.seconds:g} s): {wrong.what}{columns}",
+            advice=f"millwright backfill {report.view_id} --from {report.first_day} --to {datetime.now(UTC).date()} "
+            "makes tiles and rows anew, from the warehouse. Please report how it came.",
+        )
+    if len(report.wrong) > _TOLD:
+        yield Check(name=name, result="error", found=f"and {len(report.wrong) - _TOLD} more")
 
 
 def _try(name: str, look: Callable[[], str]) -> Check:

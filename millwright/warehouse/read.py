@@ -155,6 +155,16 @@ def read_tiles(reader: ArrowReader, tables: ViewTables, ranges: Sequence[TileRan
     return reader.fetch(query)
 
 
+def sample_tiles(conn: psycopg.Connection[Any], tables: ViewTables, limit: int) -> list[tuple[tuple[str, ...], int, int]]:
+    """(keys, tile_us, tile) of at most `limit` stored tiles at random."""
+    row = conn.execute("select reltuples from pg_class where oid = %s::regclass", (tables.tiles.as_string(conn),)).fetchone()
+    rows = row[0] if row else 0  # an estimate, below 0 where there is none yet
+    percent = min(100.0, 100.0 * 20 * limit / rows) if rows > 0 else 100.0
+    keys = sql.SQL(", ").join(sql.Identifier("p", key_column(name)) for name in tables.keys)
+    query = statements.load("sample_tiles").format(keys=keys, tiles=tables.tiles, percent=sql.Literal(percent))
+    return [(tuple(map(str, found)), size, tile) for *found, size, tile in conn.execute(query.as_string(conn), {"limit": limit})]
+
+
 def tile_match(tables: ViewTables, ranges: Sequence[TileRange]) -> dict[str, sql.Composable]:
     """Arrays of tile ranges and their match with the tile table `p`, for the statements that name them."""
     names = list(tables.keys)

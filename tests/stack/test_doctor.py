@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from millwright.features.refresh import refresh
+from millwright.platform import open_platform
+from millwright.registry import apply
 from millwright.settings import Settings
 from millwright.stack import doctor, jars
 from millwright.stack.up import Stack
+from tests import platforms
 from tests.stack.project import ROOT
 
 
@@ -54,3 +58,25 @@ def test_missing_jars_and_little_disk(stack: Stack, tmp_path: Path, monkeypatch:
     assert found(stack, "Kafka's jars").found.startswith(f"{len(jars.pinned())} of {len(jars.pinned())}")
     assert found(stack, "disk").result == "warning"
     assert doctor.examine(stack).code == 3
+
+
+def test_tiles_that_the_rows_do_not_give_are_told_with_what_mends_them(tmp_path: Path, database: str, redis_url: str) -> None:
+    settings = platforms.settings(tmp_path, database, redis_url, feast=False)
+    apply(settings, by="test")
+    stack = Stack(settings)
+
+    def tiles() -> list[doctor.Check]:
+        return [check for check in doctor.examine(stack, tiles=True).checks if check.name == "tiles of machine_vitals_v1"]
+
+    assert [check.result for check in tiles()] == ["ok"] and "never refreshed" in tiles()[0].found
+    with open_platform(settings) as platform:
+        view = platform.definitions.feature_views["machine_vitals_v1"]
+        refresh(platform.conn, settings, platform.definitions, view)
+        assert "0 tiles in 0 random stretches" in tiles()[0].found
+        platform.conn.execute(
+            "insert into features.machine_vitals_v1_tiles (k_machine_id, tile_us, tile) values ('press-01', 60000000, 29538720)"
+        )
+    (check,) = tiles()
+    assert (check.result, check.found) == ("error", "press-01 from 2026-03-01 00:00:00 (60 s): of no row")
+    assert check.advice.startswith("millwright backfill machine_vitals_v1 --from 2026-03-01 --to ")
+    assert not [check for check in doctor.examine(stack).checks if check.name.startswith("tiles")]
