@@ -106,6 +106,8 @@ class _Compiler:
         self._view, self._script = view, script
         self._keep = partials(definitions, view)
         self._of_size = {size: partials(definitions, view, tile_us=size) for size in tile_sizes(view)}
+        # An open tile is what has closed in it of smaller tiles, and the smallest open one: every event needs only that.
+        self._base = {size: min(each for each in self._of_size if size % each == 0) for size in self._of_size}
         self._inputs = {f"r_{name}": IBIS[kind] for name, kind in inputs(definitions, view).items()}
         self._own = {"own": "boolean"} if view.kinds else {}
 
@@ -121,8 +123,8 @@ class _Compiler:
         tiles = self._script.step("tiles", self._tiles(cut, prior))
         rows = self._open_tiles(cut)
         rows = _kept(self._script, self._view, rows.filter(rows.own).drop("own") if self._own else rows)
-        for size in self._of_size:
-            rows = _left_join(rows, self._whole_tiles(tiles, size), ["entity_id", f"tile_{size}"])
+        for base in sorted(set(self._base.values())):
+            rows = self._closed(_left_join(rows, self._stems(cut, tiles, base), ["entity_id", f"tile_{base}"]), base)
         rows = self._look_up(rows, instants, prior)
         return self._finalize(rows)
 
@@ -164,7 +166,7 @@ class _Compiler:
         return union
 
     def _open_tiles(self, cut: Table) -> Table:
-        """Running partials of the open tile of each size, up to and with t."""
+        """Running partials of the open tile, up to and with t: moments of each size, the others of each base."""
         import ibis
 
         running: dict[str, Any] = {}
@@ -173,9 +175,9 @@ class _Compiler:
             size: ibis.rows_window(preceding=(None, 0), group_by=["entity_id", f"tile_{size}"], order_by="t")
             for size in self._of_size
         }
-        for size, used in self._of_size.items():
-            merged = {p.column: ALGEBRA[p.name].merge(cut[p.column]) for p in used if p.name in ALGEBRA}
-            running |= {f"open:{size}:{name}": value.over(windows[size]) for name, value in merged.items()}
+        for base in set(self._base.values()):
+            merged = _merge(cut, [partial for size in self._on(base) for partial in self._of_size[size]])
+            running |= {f"open:{base}:{name}": value.over(windows[base]) for name, value in merged.items()}
         for size, of, names in kept:
             terms = _terms(cut, size, of, names)
             running |= {_sum(size, of, name): term.sum().over(windows[size]) for name, term in terms.items()}
@@ -189,6 +191,43 @@ class _Compiler:
             centered |= {f"open:{size}:{name}": value for name, value in _centered(rows, size, of, names).items()}
         rows = rows.mutate(**centered)
         return self._script.step("open", rows.drop(*(name for name in rows.columns if name.startswith(("anchor:", "sum:")))))
+
+    def _on(self, base: int) -> list[int]:
+        """The sizes whose open tile is made of tiles of `base`, itself the first."""
+        return [size for size, under in self._base.items() if under == base]
+
+    def _stems(self, cut: Table, tiles: Table, base: int) -> Table:
+        """For each tile of `base`, what its events share: the whole tiles before, of every size on it, and what has closed in the
+        open tiles of these sizes."""
+        import ibis
+
+        above = self._on(base)[1:]
+        if not above:
+            return self._whole_tiles(tiles, base)
+        key = f"tile_{base}"
+        merged = _merge(cut, [partial for size in above for partial in self._of_size[size]])
+        stems = cut.group_by("entity_id", key).aggregate(**merged)
+        stems = stems.mutate(**{f"tile_{size}": tile_index(stems[key] * base, size) for size in above})
+        stems = self._script.step(f"stems_{base}", stems)
+        closed: dict[str, Any] = {}
+        for size in above:
+            before = ibis.rows_window(preceding=(None, 1), group_by=["entity_id", f"tile_{size}"], order_by=key)
+            merged = _merge(stems, self._of_size[size])
+            closed |= {f"closed:{size}:{name}": value.over(before) for name, value in merged.items()}
+        rows = stems.select("entity_id", key, *(f"tile_{size}" for size in above), **closed)
+        for size in (base, *above):
+            rows = _left_join(rows, self._whole_tiles(tiles, size), ["entity_id", f"tile_{size}"])
+        return rows
+
+    def _closed(self, rows: Table, base: int) -> Table:
+        """The open tiles of the sizes on `base`: what has closed in them, and the open tile of `base`."""
+        opened = {
+            f"open:{size}:{p.column}": ALGEBRA[p.name].join(rows[f"closed:{size}:{p.column}"], rows[f"open:{base}:{p.column}"])
+            for size in self._on(base)[1:]
+            for p in self._of_size[size]
+            if p.name in ALGEBRA
+        }
+        return rows.mutate(**opened)
 
     def _whole_tiles(self, tiles: Table, size: int) -> Table:
         """For each tile, the partials of the W/h tiles before it, for every window W with tiles of this size."""
@@ -324,6 +363,11 @@ def _centered(table: Table, size: int, of: str, names: Sequence[str]) -> dict[st
     sums = {name.removeprefix(prefix): table[name] for name in table.columns if name.startswith(prefix)}
     made = moments.centered(sums, *_anchored_at(table, size, of, names))
     return {f"p_{of}_{name}": made[name] for name in names}
+
+
+def _merge(table: Table, used: Sequence[Partial]) -> dict[str, Any]:
+    """Partials that merge by themselves, by column: over a group, or a window."""
+    return {p.column: ALGEBRA[p.name].merge(table[p.column]) for p in used if p.name in ALGEBRA}
 
 
 def _left_join(left: Table, right: Table, keys: list[str]) -> Table:

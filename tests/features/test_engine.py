@@ -151,6 +151,27 @@ def test_a_jump_leaves_nothing_behind_in_later_windows(plant: Plant):
     agree(plant, events)
 
 
+def test_windows_whose_tiles_divide_one_another_or_do_not(database: str):
+    """Tiles of 10 s and 15 s stand side by side, those of 1 m and 1 h on 10 s."""
+    windows = [600, 900, 3600, 7 * 86400]
+    wanted = [
+        Wanted(f"{kind}_{seconds}", kind, "a", seconds * SECOND)
+        for kind in ("mean", "last", "slope", "age")
+        for seconds in windows
+    ]
+    plant = Plant(database, wanted)
+    events = [
+        Event("press-01", "press", BASE + n * n * 700_000, (("a", float(n % 11)),) if n % 4 else (("b", 1.0),))
+        for n in range(150)
+    ]
+    plant.deliver(events[::2])
+    plant.refresh()
+    plant.deliver(events[1::2])
+    plant.refresh()
+    agree(plant, events)
+    plant.close()
+
+
 def test_only_rows_of_the_views_sensor_type_are_events(database: str):
     plant = Plant(database, FEATURES[:3], sensor_type="press")
     mine = [Event("press-01", "press", BASE + n * SECOND, (("a", float(n)),)) for n in range(5)]
