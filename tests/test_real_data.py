@@ -57,7 +57,7 @@ def test_nab_lands_with_its_twelve_conflicts_and_right_features(tmp_path: Path, 
     twice = to_us(datetime(2014, 1, 7, 2, 30, tzinfo=UTC))
     sample = [*range(0, len(events), 150), *(n for n, e in enumerate(events) if abs(e.t - twice) < 7_200_000_000)]
     for feature in view.features:
-        wanted = Wanted(feature.name, feature.aggregate, feature.of, feature.window_us)
+        wanted = Wanted(feature.name, feature.aggregate, feature.of, feature.windowed.window_us)
         for place in sample:
             t = events[place].t
             value, tolerance = oracle.value(events[max(0, place - 300) : place + 1], wanted, t)
