@@ -53,7 +53,7 @@ def main() -> None:
     """Start a Postgres of its own, measure in turns, stop it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=3, choices=range(1, 5))
     parser.add_argument("--without", default="", help="dlt, large")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--land", type=int, help=argparse.SUPPRESS)

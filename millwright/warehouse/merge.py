@@ -150,10 +150,11 @@ def _compared(conn: psycopg.Connection[Any], relation: Relation, batch: dict[str
 
 
 def conflicts(conn: psycopg.Connection[Any]) -> Iterator[list[Conflict]]:
-    """The lines with the verdict conflict, by position, some thousand at a time."""
-    rows = conn.execute(statements.load("conflicts")).fetchall()
-    for start in range(0, len(rows), _CONFLICTS_AT_ONCE):
-        yield [Conflict(*row) for row in rows[start : start + _CONFLICTS_AT_ONCE]]
+    """The lines with the verdict conflict, by position, some thousand at a time: a delivery may contradict as a whole."""
+    with conn.cursor(name="conflicts") as cursor:
+        cursor.execute(statements.load("conflicts"))
+        while rows := cursor.fetchmany(_CONFLICTS_AT_ONCE):
+            yield [Conflict(*row) for row in rows]
 
 
 def quarantine(conn: psycopg.Connection[Any], batch_id: int, rejected: pa.Table) -> int:

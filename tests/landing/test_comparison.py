@@ -193,3 +193,16 @@ def delivered(plant: Plant, machine: str, deliveries: list) -> list[tuple[int, .
         assert (written[0][0] > 0) == (done.loaded + done.corrected > 0)
         assert sum(done.days.values()) == done.loaded + done.corrected
     return found
+
+
+def test_a_delivery_that_contradicts_as_a_whole_is_set_aside_a_part_at_a_time(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millwright.warehouse.merge._CONFLICTS_AT_ONCE", 3)
+    lines = [f"2026-01-01T00:00:{at:02}Z,m,press," for at in range(8)]
+    plant.land(HEADER + "temperature\n" + "".join(f"{line}1\n" for line in lines))
+    receipt = plant.land(HEADER + "temperature\n" + "".join(f"{line}2\n" for line in lines))
+    assert counts(receipt) == (8, 0, 0, 0, 8)
+    assert [(at, codes) for at, _, codes in plant.quarantine(receipt.batch_id)] == [
+        (at, ["temperature:conflict"]) for at in range(2, 10)
+    ]
