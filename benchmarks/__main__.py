@@ -30,7 +30,8 @@ def main() -> None:
     if unknown := sorted(set(names) - set(there)):
         raise SystemExit(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(there)}.")
     for name in names or there:
-        table = written(name, run(name, options), options)
+        load = os.getloadavg()[0]
+        table = written(name, run(name, options), options, load)
         PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), name, table), encoding="utf-8")
 
 
@@ -49,10 +50,10 @@ def run(name: str, options: Sequence[str]) -> list[dict[str, Any]]:
     return figures
 
 
-def written(name: str, figures: Sequence[Mapping[str, Any]], options: Sequence[str]) -> str:
-    """The table of a benchmark, under what it was run on."""
+def written(name: str, figures: Sequence[Mapping[str, Any]], options: Sequence[str], load: float) -> str:
+    """The table of a benchmark, under what it was run on; `load`: of the minute before it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    machine = f"{os.cpu_count()} cores, {memory:.0f} GB, load {os.getloadavg()[2]:.1f}"
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GB, load before {load:.1f}"
     head = f"`{' '.join(['python -m benchmarks.' + name, *options])}` on {datetime.now(UTC):%Y-%m-%d}: {machine}."
     return "\n".join([head, "", COLUMNS, *map(row, figures)])
 
