@@ -14,7 +14,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
@@ -23,6 +23,7 @@ from millwright.online.lookup import Fields, Reply, lookup
 from millwright.online.publish import encode_rows, publish, row_fields
 from millwright.online.write import remove_rows
 from millwright.warehouse import latest
+from millwright.warehouse.connect import snapshot
 from millwright.warehouse.copy import arrow_reader
 
 Cause = Literal["equal", "missing", "extra", "older", "newer", "different", "undecodable"]
@@ -157,16 +158,10 @@ def _count(difference: Difference, counts: Counter[str], shown: list[Difference]
 
 
 def _snapshot(conn: psycopg.Connection[Any], query: sql.Composed) -> Iterator[pa.RecordBatch]:
-    before = conn.isolation_level
-    conn.isolation_level = IsolationLevel.REPEATABLE_READ
-    try:
-        with conn.transaction(), arrow_reader(conn) as reader:
-            for batch in reader.batches(query):
-                for start in range(0, batch.num_rows, _CHUNK):
-                    yield batch.slice(start, _CHUNK)
-    finally:
-        if not conn.closed:
-            conn.isolation_level = before
+    with snapshot(conn), arrow_reader(conn) as reader:
+        for batch in reader.batches(query):
+            for start in range(0, batch.num_rows, _CHUNK):
+                yield batch.slice(start, _CHUNK)
 
 
 def _chunk(

@@ -17,7 +17,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
-from psycopg import IsolationLevel
 from pydantic import BaseModel, ConfigDict
 
 from millwright.ahead import ahead
@@ -25,6 +24,7 @@ from millwright.definitions import Definitions, FeatureView
 from millwright.online import codec, stores
 from millwright.online.write import Written, remove_rows, write_rows
 from millwright.warehouse import latest
+from millwright.warehouse.connect import snapshot
 from millwright.warehouse.copy import arrow_reader
 
 Days = tuple[date, date]
@@ -76,18 +76,12 @@ def publish(
     with stores.publish_lock(conn, view.id, store):
         since = None if full else stores.watermarks(conn, client, project).get(view.id)
         sent = _Sent(definitions, view, project)
-        before = conn.isolation_level
-        conn.isolation_level = IsolationLevel.REPEATABLE_READ
-        try:
-            with conn.transaction():
-                order = latest.newest(conn, view)
-                if order is not None:
-                    rows = latest.latest_rows(definitions.entity_of(view), view, since=since, days=days)
-                    with arrow_reader(conn) as reader, closing(ahead(sent.encoded(reader.batches(rows)))) as chunks:
-                        sent.send(client, chunks, stores.micros(order))
-        finally:
-            if not conn.closed:
-                conn.isolation_level = before
+        with snapshot(conn):
+            order = latest.newest(conn, view)
+            if order is not None:
+                rows = latest.latest_rows(definitions.entity_of(view), view, since=since, days=days)
+                with arrow_reader(conn) as reader, closing(ahead(sent.encoded(reader.batches(rows)))) as chunks:
+                    sent.send(client, chunks, stores.micros(order))
         if stores.known_id(client, project) != store:
             raise StoreChanged(
                 f"Redis was emptied or replaced while {view.id} was being published. Postgres keeps every row; "
