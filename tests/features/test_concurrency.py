@@ -18,9 +18,10 @@ import pytest
 from millwright.warehouse.commit import next_timestamp
 from millwright.warehouse.connect import connect
 from tests.budget import torture
+from tests.features.agreement import agree
 from tests.features.oracle import SECOND, Event
 from tests.features.plant import BASE, Plant, all_days
-from tests.features.test_engine import FEATURES, agree
+from tests.features.test_engine import FEATURES
 
 FEW = FEATURES[::4]
 DAYS = [None, all_days()] if torture() else [None]

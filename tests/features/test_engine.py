@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from millwright.warehouse.timestamps import from_us, to_us
 from tests.budget import examples, torture
-from tests.features import oracle
+from tests.features.agreement import agree
 from tests.features.oracle import Event, Wanted
 from tests.features.plant import BASE, Plant, all_days
 
@@ -55,19 +55,6 @@ def plant(database: str) -> Iterator[Plant]:
     made = Plant(database, FEATURES)
     yield made
     made.close()
-
-
-def agree(plant: Plant, events: list[Event]) -> None:
-    expected = oracle.rows(events, plant.features)
-    found = plant.rows()
-    assert found.keys() == expected.keys()
-    for place, features in expected.items():
-        for name, (value, tolerance) in features.items():
-            got = found[place][name]
-            if value is None or got is None:
-                assert got is value, (place, name, got, value)
-            else:
-                assert abs(got - value) <= tolerance, (place, name, got, value)
 
 
 @pytest.mark.property

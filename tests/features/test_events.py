@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from millwright.features.refresh import stale_views
 from tests.budget import examples
-from tests.features import oracle
+from tests.features.agreement import agree
 from tests.features.oracle import Event, Label, Wanted
 from tests.features.plant import BASE, Plant, all_days
 
@@ -51,17 +51,6 @@ def plant(database: str) -> Iterator[Plant]:
     made = Plant(database, FEATURES)
     yield made
     made.close()
-
-
-def agree(plant: Plant, rows: list[Event | Label]) -> None:
-    events = [row for row in rows if isinstance(row, Event)]
-    expected = oracle.rows(events, plant.features, [row for row in rows if isinstance(row, Label)])
-    found = plant.rows()
-    assert found.keys() == expected.keys()
-    for place, features in expected.items():
-        for name, (value, tolerance) in features.items():
-            got = found[place][name]
-            assert got == value or abs(got - value) <= tolerance, (place, name, got, value)
 
 
 @pytest.mark.property

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.budget import examples
-from tests.features import oracle
+from tests.features.agreement import agree
 from tests.features.oracle import Event, Label, Wanted
 from tests.features.plant import BASE, Plant, all_days
 
@@ -45,18 +45,6 @@ def plant(request: pytest.FixtureRequest, database: str) -> Iterator[Plant]:
     made = Plant(database, FEATURES, every=request.param)
     yield made
     made.close()
-
-
-def agree(plant: Plant, rows: list[Event | Label]) -> None:
-    events = [row for row in rows if isinstance(row, Event)]
-    labels = [row for row in rows if isinstance(row, Label)]
-    found = plant.rows()
-    expected = oracle.rows(events, FEATURES, labels, plant.view.every_us)
-    assert found.keys() == expected.keys()
-    for place, features in expected.items():
-        for name, (value, tolerance) in features.items():
-            got = found[place][name]
-            assert got == value or abs(got - value) <= tolerance, (place, name, got, value)
 
 
 @pytest.mark.property

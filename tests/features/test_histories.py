@@ -20,10 +20,11 @@ from millwright.warehouse.connect import connect
 from millwright.warehouse.timestamps import to_us
 from tests.budget import examples, torture
 from tests.features import oracle
+from tests.features.agreement import agree
 from tests.features.loader import Loader
 from tests.features.oracle import SECOND, Event, Wanted
 from tests.features.plant import BASE, Plant, all_days
-from tests.features.test_engine import AGGREGATES, agree
+from tests.features.test_engine import AGGREGATES
 
 DAY = 86400
 # Every size of tile and window, from 1 s to 90 d; every aggregate over one of them, and in `make torture` over each.

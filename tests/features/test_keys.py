@@ -18,7 +18,7 @@ from millwright.platform import open_platform
 from millwright.registry import apply
 from tests import platforms
 from tests.budget import examples
-from tests.features import oracle
+from tests.features.agreement import agree
 from tests.features.oracle import Event, Label, Wanted
 from tests.features.plant import BASE, Plant, all_days
 
@@ -40,16 +40,6 @@ def plant(database: str) -> Iterator[Plant]:
     made.close()
 
 
-def agree(plant: Plant, events: list[Event], labels: list[Label]) -> None:
-    found = plant.rows()
-    expected = oracle.rows(events, FEATURES, labels)
-    assert found.keys() == expected.keys()
-    for place, features in expected.items():
-        for name, (value, tolerance) in features.items():
-            got = found[place][name]
-            assert got == value or abs(got - value) <= tolerance, (place, name, got, value)
-
-
 @pytest.mark.property
 @settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
@@ -68,10 +58,10 @@ def test_i5_several_join_keys_as_the_oracle_has_them(
     plant.refresh()
     plant.deliver([*events[:half], *labels] or events)
     plant.refresh()
-    agree(plant, events, labels)
+    agree(plant, [*events, *labels])
     plant.deliver([], gone=[events[0]])
     plant.refresh()
-    agree(plant, events[1:], labels)
+    agree(plant, [*events[1:], *labels])
     again = plant.refresh(days=all_days())
     assert (again.inserted, again.superseded) == (0, 0)
 

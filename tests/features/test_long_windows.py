@@ -6,9 +6,9 @@ import random
 from datetime import timedelta
 
 from millwright.warehouse.timestamps import from_us
+from tests.features.agreement import agree
 from tests.features.oracle import Event, Wanted
 from tests.features.plant import BASE, Plant
-from tests.features.test_engine import agree
 
 SECOND = 1_000_000
 DAY = 86400 * SECOND
