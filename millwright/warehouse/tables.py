@@ -74,17 +74,18 @@ def create_view_tables(owner_conn: psycopg.Connection[Any], definitions: Definit
     """Make a view's history, current rows, tiles and state row where they are missing; in one transaction, idempotent.
 
     `owner_conn`: role owner. Comments follow the definitions. A missing tile table is made
-    empty and marked as not to be believed.
+    empty and marked as not to be believed. What is whole is not locked: a refresh that runs is not waited for.
     """
     tables = ViewTables(definitions, view)
+    names = {"view_id": view.id, "hash": view.content_hash(), "current": f"features.{view.id}"}
+    names |= {name: f"features.{view.id}_{name}" for name in ("history", "tiles")}
     with owner_conn.transaction():
-        owner_conn.execute(statements.load("create_history").format(**_names(tables)))
-        # Marks the tiles first: `if not exists` would hide that they were missing.
-        owner_conn.execute(
-            statements.load("create_state").as_string(),
-            {"view_id": view.id, "hash": view.content_hash(), "tiles": f"features.{view.id}_tiles"},
-        )
-        owner_conn.execute(statements.load("create_tiles").format(**_names(tables)))
+        # Even `if not exists` locks what exists, against the order in which a refresh locks.
+        if owner_conn.execute(statements.load("view_is_whole"), names).fetchone() != (True,):
+            # Marks the tiles first: `if not exists` would hide that they were missing.
+            owner_conn.execute(statements.load("create_state"), names)
+            owner_conn.execute(statements.load("create_history").format(**_names(tables)))
+            owner_conn.execute(statements.load("create_tiles").format(**_names(tables)))
         for comment in _comments(tables):
             owner_conn.execute(comment)
 

@@ -17,6 +17,7 @@ import pytest
 
 from millwright.warehouse.commit import next_timestamp
 from millwright.warehouse.connect import connect
+from millwright.warehouse.tables import create_view_tables
 from tests.budget import torture
 from tests.features.agreement import agree
 from tests.features.oracle import SECOND, Event
@@ -146,6 +147,33 @@ def test_i5_a_landing_in_the_middle_of_a_refresh_is_in_the_next(plant: Plant, bo
     agree(plant, ALL)
     assert plant.refresh().inserted == 0
     nothing_twice(plant)
+
+
+@pytest.mark.parametrize("boundary", range(1, 40) if torture() else (2, 6, 12, 18))
+def test_an_apply_waits_for_no_refresh(plant: Plant, boundary: int):
+    plant.deliver(FIRST)
+
+    def apply(_: object) -> None:
+        with connect(plant.url, autocommit=True) as conn:
+            conn.execute("set lock_timeout = '2s'")
+            create_view_tables(conn, plant.definitions, plant.view)
+
+    with acting(plant, boundary, apply) as conn:
+        plant.refresh(conn=conn)
+    agree(plant, FIRST)
+
+
+def test_a_lost_tile_table_is_made_anew_and_not_believed(plant: Plant):
+    plant.deliver(FIRST)
+    plant.refresh()
+    tiles = plant.tiles()
+    plant.conn.execute("drop table features.vitals_v1_tiles")
+    create_view_tables(plant.conn, plant.definitions, plant.view)
+    assert plant.tiles() == []
+    plant.deliver(THEN)
+    plant.refresh()
+    assert len(plant.tiles()) >= len(tiles) > 0
+    agree(plant, ALL)
 
 
 def test_i5_two_refreshes_and_a_backfill_at_once_write_each_row_once(plant: Plant):
