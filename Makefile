@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKERS ?= 3
 TIMES ?= 40
 
-.PHONY: env demo test torture bench check lock clean help
+.PHONY: env spark demo test torture bench check lock clean help
 
 help:
 	@echo 'make demo     the whole way on a simulated fleet (ARGS="--once --json")'
@@ -20,42 +20,53 @@ help:
 
 env: $(BIN)/.complete
 
+# uv of this machine, or one in the environment.
+UV = $(shell command -v uv || echo $(BIN)/python -m uv)
+INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
+
 $(BIN)/.complete: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'Python 3.11, 3.12 or 3.13 is needed and was not found; name it with: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 		test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" .venv; \
-		uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
-		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
 		test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv && \
-		$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.txt && \
-		$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
 	fi
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Spark is half a gigabyte that only its tests need.
+spark: $(BIN)/.spark
+
+$(BIN)/.spark: requirements-spark.txt $(BIN)/.complete
+	@$(INSTALL) --require-hashes -r requirements-spark.txt
 	@touch $@
 
 demo: env
 	@$(BIN)/python -m millwright.cli demo $(ARGS)
 
-test: env
+test: spark
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-torture: env
+torture: spark
 	@TORTURE_TIMES=$(TIMES) $(BIN)/python -m pytest -n $(WORKERS) -m property --hypothesis-profile=torture --timeout 3600 $(ARGS)
 
-bench: env
+bench: spark
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-check: env
+check: spark
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/contracts
 
+LOCK = uv pip compile --universal --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
+
 lock:
-	@uv pip compile --universal --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-		--all-extras pyproject.toml -o requirements.txt
+	@$(LOCK) --extra embedded --extra bench --extra dev -o requirements.txt
+	@$(LOCK) --extra spark -c requirements.txt -o requirements-spark.txt
 
 clean:
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
