@@ -35,7 +35,7 @@ def compile_view(definitions: Definitions, view: FeatureView) -> dict[str, str]:
     boundary of all tile sizes on; `prior(entity_id, tile_us, tile, p_<input>_<partial>…)`: whole tiles before that boundary.
     An input is a reading, or `events:<kind>`, true for each such event. Where there are such, `events` has a column `own` too,
     true for rows of the view's source: only these give feature rows.
-    `instants`: one row per entity_id and t; `tiles`: prior and the events' own;
+    `instants`: one row per entity_id and t, with its tile of each size; `tiles`: prior and the events' own;
     `feature_rows(entity_id, t, <feature>…, tolerance:<feature>…)`, with `every` only the kept rows, and `closed:by`.
     """
     return {"duckdb": _steps(Script("duckdb"), definitions, view).sql()}
@@ -118,8 +118,10 @@ class _Compiler:
         events = ibis.table(
             {"entity_id": "int32", "t": "int64", "sensor_type": "string", **self._inputs, **self._own}, name="events"
         )
-        instants = self._script.step("instants", _instants(events, self._keep))
-        cut = self._script.step("cut", self._cut(instants))
+        instants = _instants(events, self._keep)
+        instants = instants.mutate(**{f"tile_{size}": tile_index(instants.t, size) for size in self._of_size})
+        instants = self._script.step("instants", instants)
+        cut = self._anchored(instants)
         tiles = self._script.step("tiles", self._tiles(cut, prior))
         rows = self._open_tiles(cut)
         rows = _kept(self._script, self._view, rows.filter(rows.own).drop("own") if self._own else rows)
@@ -128,15 +130,15 @@ class _Compiler:
         rows = self._look_up(rows, instants, prior)
         return self._finalize(rows)
 
-    def _cut(self, instants: Table) -> Table:
-        """The instants with their tile of each size, and the anchor of each input's moments in it."""
-        cut = instants.mutate(**{f"tile_{size}": tile_index(instants.t, size) for size in self._of_size})
+    def _anchored(self, instants: Table) -> Table:
+        """The instants with the anchor of each input's moments in their tile of each size."""
+        cut = instants
         for size, used in self._of_size.items():
             for of, names in _moments_of(used).items():
                 anchors = moments.anchors(cut, ("entity_id", f"tile_{size}"), "t", _state(cut, of, names))
                 anchors = anchors.rename({_anchor(size, of, name.removeprefix("anchor_")): name for name in anchors.columns[2:]})
                 cut = _left_join(cut, anchors, ["entity_id", f"tile_{size}"])
-        return cut
+        return cut if cut is instants else self._script.step("anchored", cut)
 
     def _tiles(self, cut: Table, prior: Table) -> Table:
         """The tiles of the instants, every size, under those that were there."""
