@@ -22,12 +22,15 @@ def _apply_text(report: ApplyReport) -> Any:
 
     head = "Would be done (nothing was changed):" if report.plan else f"Applied; schema revision {report.revision}."
     missing = [view.view_id for view in report.views if view.action == "missing"]
+    missing += [model.model_id for model in report.models if model.action == "missing"]
     lines = [f"Feast: {line}" for line in report.feast] or ([] if report.plan else ["Feast: no change"])
     if missing:
         lines.append(f"No file defines {', '.join(missing)} any more. Nothing was deleted: `millwright retire` stops a version.")
-    return Group(
-        head, rows(report.views) if report.views else "No feature view is defined.", "", *lines, f"Dagster: {report.reload}"
-    )
+    tables = [
+        rows(report.views) if report.views else "No feature view is defined.",
+        *([rows(report.models)] if report.models else []),
+    ]
+    return Group(head, *tables, "", *lines, f"Dagster: {report.reload}")
 
 
 @command(text=_apply_text)
@@ -88,30 +91,30 @@ def _status_text(report: StatusReport) -> str:
 
 
 @command(text=_status_text)
-@click.argument("view")
-def activate(view: str) -> StatusReport:
-    """Make VIEW (such as machine_vitals_v2) the active version; the one before becomes deprecated, still served."""
+@click.argument("version")
+def activate(version: str) -> StatusReport:
+    """Make VERSION (machine_vitals_v2, or press_failures_v2) the active one; the one before is deprecated, still served."""
     from millwright.registry import set_status
 
-    return set_status(Settings(), view, "active")
+    return set_status(Settings(), version, "active")
 
 
 @command(text=_status_text)
-@click.argument("view")
-def deprecate(view: str) -> StatusReport:
-    """Mark VIEW as deprecated; it is still computed and served."""
+@click.argument("version")
+def deprecate(version: str) -> StatusReport:
+    """Mark VERSION of a feature view or a model as deprecated; it is still computed and served."""
     from millwright.registry import set_status
 
-    return set_status(Settings(), view, "deprecated")
+    return set_status(Settings(), version, "deprecated")
 
 
 @command(text=_status_text)
-@click.argument("view")
-def retire(view: str) -> StatusReport:
-    """Stop computing and serving VIEW. Its rows stay in Postgres."""
+@click.argument("version")
+def retire(version: str) -> StatusReport:
+    """Stop computing and serving VERSION of a feature view or a model. Its rows stay in Postgres."""
     from millwright.registry import set_status
 
-    return set_status(Settings(), view, "retired")
+    return set_status(Settings(), version, "retired")
 
 
 class _Value(BaseModel):

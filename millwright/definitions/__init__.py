@@ -4,6 +4,7 @@ Belongs here: reading, checking and writing files. Does not: databases, Feast, D
 """
 
 from millwright.definitions.datasets import Dataset, Reading
+from millwright.definitions.deployed import Model
 from millwright.definitions.features import Feature
 from millwright.definitions.load import DefinitionErrors, load
 from millwright.definitions.models import (
@@ -13,4 +14,4 @@ from millwright.definitions.models import (
     Topic,
 )
 
-__all__ = ["Dataset", "DefinitionErrors", "Definitions", "Entity", "Feature", "FeatureView", "Reading", "Topic", "load"]
+__all__ = ["Dataset", "DefinitionErrors", "Definitions", "Entity", "Feature", "FeatureView", "Model", "Reading", "Topic", "load"]

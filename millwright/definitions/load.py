@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from millwright.definitions.base import Definition
 from millwright.definitions.datasets import Dataset
+from millwright.definitions.deployed import Model, model_mistakes
 from millwright.definitions.models import RESERVED, TAKEN_FEATURES, Definitions, Entity, FeatureView, Topic
 from millwright.definitions.views import view_mistakes, with_columns
 from millwright.definitions.words import field_names, nearest
@@ -28,6 +29,7 @@ KINDS: dict[str, tuple[type[Definition], str]] = {
     "datasets": (Dataset, "dataset"),
     "topics": (Topic, "topic"),
     "feature_views": (FeatureView, "feature_view"),
+    "models": (Model, "model"),
 }
 
 
@@ -76,11 +78,13 @@ def load(repo: Path) -> Definitions:
             file = _read(path, repo, kind, errors)
             if file is None:
                 continue
-            name = file.model.id if isinstance(file.model, FeatureView) else str(getattr(file.model, label))
+            name = file.model.id if isinstance(file.model, FeatureView | Model) else str(getattr(file.model, label))
             if path.stem != name and folder != "topics":
                 errors.append(file.error((label,), f"the file must be named {name}{path.suffix}"))
             elif name in found[folder]:
                 errors.append(file.error((label,), f"{name} is defined in {found[folder][name].name} too"))
+            if isinstance(file.model, Model) and not (path.parent / file.model.onnx.file).is_file():
+                errors.append(file.error(("onnx", "file"), f"{folder}/{file.model.onnx.file} is not there"))
             found[folder][name] = file
     datasets = {name: file.model for name, file in found["datasets"].items() if isinstance(file.model, Dataset)}
     for name, file in found["feature_views"].items():
@@ -95,6 +99,12 @@ def load(repo: Path) -> Definitions:
     if errors:
         raise DefinitionErrors(sorted(errors, key=lambda error: (error.file, error.line)))
     return definitions
+
+
+def mistake(path: Path, repo: Path, where: tuple[str | int, ...], message: str) -> DefinitionError:
+    """A mistake in a definition file that only something beside it shows, at its place in the file."""
+    tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    return DefinitionError(path.relative_to(repo).as_posix(), _line(tree, where), ".".join(map(str, where)), message)
 
 
 def _read(path: Path, repo: Path, kind: type[Definition], errors: list[DefinitionError]) -> _File | None:
@@ -153,6 +163,8 @@ def _disagreements(file: _File, definitions: Definitions) -> Iterator[Definition
             yield file.error(("dataset",), f"no dataset {topic.dataset}{nearest(topic.dataset, definitions.datasets)}")
         case FeatureView() as view:
             yield from (file.error(where, message) for where, message in view_mistakes(view, definitions))
+        case Model() as model:
+            yield from (file.error(where, message) for where, message in model_mistakes(model, definitions))
 
 
 def _check_dataset(file: _File, dataset: Dataset, definitions: Definitions) -> Iterator[DefinitionError]:

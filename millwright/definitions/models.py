@@ -1,7 +1,7 @@
 """Models of the definition files: entity, topic, feature view, and all of them together.
 
-Belongs here: what one file may say. Does not: datasets (datasets.py), one feature (features.py), file access (load.py),
-SQL, Feast objects.
+Belongs here: what one file may say. Does not: datasets (datasets.py), one feature (features.py), deployed models (deployed.py),
+file access (load.py), SQL, Feast objects.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from millwright.definitions.base import Definition, KeyType, Name, ReadingType
 from millwright.definitions.datasets import Dataset, Reading
+from millwright.definitions.deployed import Model
 from millwright.definitions.durations import MICROSECOND, Duration
 from millwright.definitions.expression_types import type_of, unit_of
 from millwright.definitions.expressions import Node, parse
@@ -142,7 +143,7 @@ class FeatureView(Definition):
 
 
 class Definitions(BaseModel):
-    """Everything in one feature repository, keyed by name (feature views by `<view>_v<n>`)."""
+    """Everything in one feature repository, keyed by name (feature views by `<view>_v<n>`, models by `<model>_v<n>`)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -150,6 +151,7 @@ class Definitions(BaseModel):
     datasets: dict[str, Dataset] = {}
     topics: dict[str, Topic] = {}
     feature_views: dict[str, FeatureView] = {}
+    models: dict[str, Model] = {}
 
     def reading(self, entity: str, name: str) -> Reading | None:
         """The declaration of a reading of an entity: the first of the entity's datasets (by name) that has it."""

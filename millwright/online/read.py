@@ -120,10 +120,12 @@ def read(
     *,
     project: str,
     now: datetime | None = None,
+    keep_old: bool = False,
 ) -> list[Column]:
     """The wanted features of each entity row. Entities that occur twice are read once.
 
-    Columns of one view have the same `events`. Raises BadEntity, redis.RedisError, Undecodable.
+    Columns of one view have the same `events`. `keep_old`: values that are OUTSIDE_MAX_AGE are told too.
+    Raises BadEntity, redis.RedisError, Undecodable.
     """
     instant = micros(now or datetime.now(UTC))
     views = {want.view.view_id: want.view for want in wanted}
@@ -133,7 +135,7 @@ def read(
     found: dict[tuple[str, str], Column] = {}
     start = 0
     for view_id, (keys, rows) in places.items():
-        columns = _columns(replies[start : start + len(keys)], len(names[view_id]), rows, views[view_id].ttl, instant)
+        columns = _columns(replies[start : start + len(keys)], len(names[view_id]), rows, views[view_id].ttl, instant, keep_old)
         found |= {(view_id, name): column for name, column in zip(names[view_id], columns, strict=True)}
         start += len(keys)
     return [found[want.view.view_id, want.feature] for want in wanted]
@@ -167,7 +169,9 @@ def _places(
     return asked, rows if len(asked) < len(keys) else None
 
 
-def _columns(replies: Sequence[Reply], count: int, rows: list[int] | None, ttl: timedelta | None, now: int) -> list[Column]:
+def _columns(
+    replies: Sequence[Reply], count: int, rows: list[int] | None, ttl: timedelta | None, now: int, keep_old: bool
+) -> list[Column]:
     """Columns of the replies of one view, whose first field is the event timestamp."""
     if not replies:
         return [Column([], [], [])] * count
@@ -186,7 +190,8 @@ def _columns(replies: Sequence[Reply], count: int, rows: list[int] | None, ttl: 
         if hidden:
             for place, (event, late) in enumerate(zip(events, old, strict=True)):
                 if event is None or late:
-                    values[place], statuses[place] = None, "OUTSIDE_MAX_AGE" if late else "NOT_FOUND"
+                    statuses[place] = "OUTSIDE_MAX_AGE" if late else "NOT_FOUND"
+                    values[place] = values[place] if late and keep_old else None
         columns.append(Column(values, statuses, events))
     if rows is None:
         return columns

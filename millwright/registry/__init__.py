@@ -15,7 +15,9 @@ from millwright.registry.catalog import (
     read_catalog,
     resolve_view,
 )
+from millwright.registry.deploy import DeployReport, deploy
 from millwright.registry.feast_objects import repository_objects
+from millwright.registry.models import ModelsReport, read_models
 from millwright.registry.status import StatusReport, set_status
 
 __all__ = [
@@ -24,12 +26,16 @@ __all__ = [
     "CatalogFeature",
     "CatalogReport",
     "CatalogView",
+    "DeployReport",
+    "ModelsReport",
     "StatusReport",
     "VersionChanged",
     "ViewChange",
     "applied",
     "apply",
+    "deploy",
     "read_catalog",
+    "read_models",
     "repository_objects",
     "resolve_view",
     "set_status",

@@ -15,9 +15,10 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from millwright.definitions import Definitions, FeatureView, load
-from millwright.registry import catalog, feast
+from millwright.registry import catalog, feast, models
 from millwright.registry.catalog import AppliedView, Status
 from millwright.registry.feast_objects import registered, statuses
+from millwright.registry.models import ModelChange
 from millwright.registry.reload import reload_code_locations
 from millwright.settings import Settings
 from millwright.warehouse.connect import connect
@@ -52,13 +53,18 @@ class ApplyReport(BaseModel):
     revision: str | None
     entities: list[str]
     views: list[ViewChange]
+    models: list[ModelChange] = []
     feast: list[str]
     reload: str
 
     @property
     def changed(self) -> bool:
-        """Whether any view or Feast object differed."""
-        return any(view.action in {"created", "updated"} for view in self.views) or bool(self.feast)
+        """Whether any view, model or Feast object differed."""
+        return any(action in {"created", "updated"} for action in self._actions) or bool(self.feast)
+
+    @property
+    def _actions(self) -> list[str]:
+        return [*(view.action for view in self.views), *(model.action for model in self.models)]
 
 
 def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Collection[str] = ()) -> ApplyReport:
@@ -73,6 +79,9 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Colle
     with connect(owner_url, autocommit=True, name="millwright apply") as conn:
         known = _known(conn)
         catalog.refuse_changed(definitions, known)
+        deployed = models.applied_models(conn)
+        models.refuse_changed_models(definitions, deployed)
+        models.check_models(settings.feature_repo, definitions, deployed)
         if plan:
             changes = _changes(conn, definitions, known, drafts)
             return ApplyReport(
@@ -80,6 +89,7 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Colle
                 revision=None,
                 entities=sorted(definitions.entities),
                 views=changes,
+                models=models.model_changes(conn, definitions, deployed, _published(changes)),
                 feast=[],
                 reload="nothing: a plan",
             )
@@ -87,10 +97,16 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Colle
             revision = migrate(owner_url)
             known = _known(conn)
             catalog.refuse_changed(definitions, known)
+            deployed = models.applied_models(conn)
+            models.refuse_changed_models(definitions, deployed)
             changes = _changes(conn, definitions, known, drafts)
+            model_changes = models.model_changes(conn, definitions, deployed, _published(changes))
             compiled = _compiled(conn, definitions)
             with conn.transaction():
-                _write(conn, definitions, known, compiled, by or getpass.getuser(), drafts)
+                who = by or getpass.getuser()
+                _write(conn, definitions, known, compiled, who, drafts)
+                for model, status in models.model_statuses(definitions, deployed, _published(changes)):
+                    models.write_model(conn, model, status, who)
             words = register(conn, settings, definitions)
             conn.execute("select pg_notify('millwright', 'applied')")
     return ApplyReport(
@@ -98,6 +114,7 @@ def apply(settings: Settings, *, plan: bool = False, by: str = "", drafts: Colle
         revision=revision,
         entities=sorted(definitions.entities),
         views=changes,
+        models=model_changes,
         feast=words,
         reload=reload_code_locations(settings),
     )
@@ -122,12 +139,16 @@ def register(conn: psycopg.Connection[Any], settings: Settings, definitions: Def
         for statement in _FEAST_SCHEMA:
             conn.execute(sql.SQL(statement).format(sql.Identifier(REGISTRY_SCHEMA)))
     retired = [view.view_id for view in catalog.applied(conn).values() if view.status == "retired"]
-    return feast.register(settings, registered(definitions, conn), retired)
+    return feast.register(settings, registered(definitions, conn), models.served_models(conn), retired)
 
 
 def _known(conn: psycopg.Connection[Any]) -> dict[str, AppliedView]:
     there = conn.execute("select to_regclass('catalog.feature_views')").fetchone()
     return catalog.applied(conn) if there and there[0] else {}
+
+
+def _published(changes: list[ViewChange]) -> frozenset[str]:
+    return frozenset(change.view_id for change in changes if change.status in {"active", "deprecated"})
 
 
 def _changes(

@@ -1,6 +1,7 @@
 """The catalog: what was applied, for SQL and people; files stay the truth.
 
-Belongs here: every statement that writes schema catalog, and reading it as models. Does not: deciding what to apply (apply.py).
+Belongs here: every statement that writes entities and views, and reading them as models. Does not: deployed models (models.py),
+deciding what to apply (apply.py).
 """
 
 from __future__ import annotations

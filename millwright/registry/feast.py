@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from millwright.definitions import Model
 from millwright.registry.feast_objects import Registered, build
 from millwright.settings import Settings
 from millwright.warehouse import plain_feast
@@ -62,15 +63,18 @@ def feature_store(settings: Settings, **changes: Any) -> Any:
     return FeatureStore(config=config)
 
 
-def register(settings: Settings, views: list[Registered], retired: list[str]) -> list[str]:
-    """Bring the registry to `views`; returns what it changed in words. `retired` views, and services without an active
-    version, are removed. The caller serializes: Feast's SQL registry loses concurrent updates."""
+def register(settings: Settings, views: list[Registered], models: list[Model], retired: list[str]) -> list[str]:
+    """Bring the registry to `views` and the services of `models`; returns what it changed in words.
+
+    `retired` views, and services without an active version or a model, are removed. The caller serializes: Feast's SQL registry
+    loses concurrent updates.
+    """
     from feast.feature_view import DUMMY_ENTITY
     from feast.project import Project
     from feast.repo_contents import RepoContents
 
     store = feature_store(settings)
-    objects = build(views)
+    objects = build(views, models)
     kinds = {
         kind: [each for each in objects if type(each).__name__ == kind] for kind in ("Entity", "FeatureView", "FeatureService")
     }
@@ -92,7 +96,7 @@ def register(settings: Settings, views: list[Registered], retired: list[str]) ->
     words = [line.strip() for line in plain.splitlines() if line.strip() and "No changes" not in line]
     named = {service.name for service in kinds["FeatureService"]}
     gone = [view for view in store.list_feature_views() if view.name in retired]
-    ours = [service for service in store.list_feature_services() if "feature_view" in service.tags]
+    ours = [service for service in store.list_feature_services() if service.tags.keys() & {"feature_view", "model"}]
     gone_services = [service for service in ours if service.name not in named]
     if words or gone or gone_services:
         everything = [project, *sources, *contents.entities, *kinds["FeatureView"], *kinds["FeatureService"]]

@@ -1,20 +1,22 @@
 """Feast's objects from definitions and the catalog: one builder for `millwright apply` and for feature_repo/feast_objects.py.
 
-Belongs here: Entities, FeatureViews `<view>_v<n>`, FeatureServices `<view>` (the active version).
+Belongs here: Entities, FeatureViews `<view>_v<n>`, FeatureServices `<view>` (the active version) and `<model>_v<n>` (its
+inputs).
 Does not: registering them (feast.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from millwright.definitions import Definitions, Entity, FeatureView, load
+from millwright.definitions import Definitions, Entity, FeatureView, Model, load
 from millwright.registry.catalog import AppliedView, Status, applied
+from millwright.registry.models import served_models
 from millwright.warehouse.connect import connect
 from millwright.warehouse.plain_feast import nearest_settings
 
@@ -37,7 +39,7 @@ def repository_objects(feature_repo: Path) -> list[Any]:
     roles = ("postgres_url", "postgres_owner_url", "postgres_reader_url")
     role = next((field for field in roles if getattr(settings, field)), roles[0])
     with connect(settings.require(role), autocommit=True) as conn:
-        return build(registered(definitions, conn))
+        return build(registered(definitions, conn), served_models(conn))
 
 
 def registered(definitions: Definitions, conn: psycopg.Connection[Any]) -> list[Registered]:
@@ -70,7 +72,7 @@ def statuses(
             names.add(view.feature_view)
 
 
-def build(views: list[Registered]) -> list[Any]:
+def build(views: list[Registered], models: Sequence[Model] = ()) -> list[Any]:
     """Feast's Entities, FeatureViews and FeatureServices; equal input gives equal objects."""
     from feast import FeatureService
 
@@ -87,7 +89,28 @@ def build(views: list[Registered]) -> list[Any]:
         for each in views
         if each.status == "active"
     ]
+    services += [_model_service(model, feature_views) for model in models]
     return [*entities.values(), *feature_views.values(), *services]
+
+
+def _model_service(model: Model, feature_views: Mapping[str, Any]) -> Any:
+    from feast import FeatureService
+
+    wanted: dict[str, list[str] | None] = {}
+    for reference in model.features:
+        view_id, _, name = reference.partition(":")
+        names = wanted.setdefault(view_id, [])
+        if not name or names is None:
+            wanted[view_id] = None  # all of the view
+        else:
+            names.append(name)
+    return FeatureService(
+        name=model.id,
+        features=[feature_views[view_id][names] if names else feature_views[view_id] for view_id, names in wanted.items()],
+        description=f"What the model {model.id} reads.",
+        owner=model.owner,
+        tags={"model": model.model, "version": str(model.version)},
+    )
 
 
 def _entities(entity: Entity) -> dict[str, Any]:

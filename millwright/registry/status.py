@@ -1,18 +1,22 @@
-"""The life of a version: draft → active → deprecated → retired.
+"""The life of a version, of a feature view or a model: draft → active → deprecated → retired.
 
-Belongs here: which moves are allowed and what follows from them. Does not: computing or publishing.
+Belongs here: which moves are allowed and what follows from them. Does not: computing, publishing, predicting.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import psycopg
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import load
-from millwright.registry import catalog
+from millwright.definitions.words import nearest
+from millwright.registry import catalog, models
 from millwright.registry.apply import register, serialized
-from millwright.registry.catalog import AppliedView, Status
+from millwright.registry.catalog import Status
 from millwright.registry.reload import reload_code_locations
 from millwright.settings import Settings
 from millwright.warehouse.connect import connect
@@ -35,43 +39,72 @@ class StatusReport(BaseModel):
     reload: str = ""
 
 
-def set_status(settings: Settings, view_id: str, status: Literal["active", "deprecated", "retired"]) -> StatusReport:
-    """Give an applied version a status, in the catalog and in Feast.
+@dataclass(frozen=True)
+class _Version:
+    """A version of a view or of a model; `needs`: the views that a model reads."""
+
+    id: str
+    name: str
+    status: Status
+    write: Callable[[psycopg.Connection[Any], str, Status], None]
+    needs: tuple[str, ...] = ()
+
+
+def set_status(settings: Settings, version_id: str, status: Literal["active", "deprecated", "retired"]) -> StatusReport:
+    """Give an applied version of a feature view or a model a status, in the catalog and in Feast.
 
     Activating makes the version that was active deprecated: still computed and served, but no longer what the bare name means.
     Retiring stops computing and serving. Raises UnknownView, StatusRefused.
     """
     definitions = load(settings.feature_repo)
     with connect(settings.require("postgres_owner_url"), autocommit=True, name="millwright apply") as conn, serialized(conn):
-        known = catalog.applied(conn)
-        if view_id not in known:
-            raise catalog.UnknownView(f"{view_id} is not applied; applied are {', '.join(known) or 'none'}")
-        view = known[view_id]
-        also = _active(known, view) if status == "active" else None
-        _refuse(known, view, status)
+        known = _known(conn)
+        if version_id not in known:
+            applied = ", ".join(known) or "none"
+            raise catalog.UnknownView(f"{version_id} is not applied{nearest(version_id, known)}; applied are {applied}")
+        version = known[version_id]
+        also = _active(known, version) if status == "active" else None
+        _refuse(known, version, status)
         with conn.transaction():
             if also:
-                catalog.write_status(conn, also, "deprecated")
-            catalog.write_status(conn, view_id, status)
+                version.write(conn, also, "deprecated")
+            version.write(conn, version_id, status)
         words = register(conn, settings, definitions)
         conn.execute("select pg_notify('millwright', 'applied')")
     return StatusReport(
-        view_id=view_id, before=view.status, status=status, also=also, feast=words, reload=reload_code_locations(settings)
+        view_id=version_id, before=version.status, status=status, also=also, feast=words, reload=reload_code_locations(settings)
     )
 
 
-def _active(known: dict[str, AppliedView], view: AppliedView) -> str | None:
-    same = [each.view_id for each in known.values() if each.feature_view == view.feature_view and each.status == "active"]
-    return same[0] if same and same[0] != view.view_id else None
+def _known(conn: psycopg.Connection[Any]) -> dict[str, _Version]:
+    views = catalog.applied(conn).values()
+    deployed = models.applied_models(conn).values()
+    return {each.view_id: _Version(each.view_id, each.feature_view, each.status, catalog.write_status) for each in views} | {
+        each.model_id: _Version(each.model_id, each.model, each.status, models.write_model_status, tuple(each.views))
+        for each in deployed
+    }
 
 
-def _refuse(known: dict[str, AppliedView], view: AppliedView, status: Status) -> None:
-    if view.status == "retired" and status != "retired":
-        raise StatusRefused(f"{view.view_id} is retired: its rows are no longer kept up. Make a new version instead")
-    if view.status == "draft" and status == "deprecated":
-        raise StatusRefused(f"{view.view_id} is a draft and was never served: activate or retire it")
-    if view.status == "active" and status == "retired":
-        others = [each.view_id for each in known.values() if each.feature_view == view.feature_view and each.status != "retired"]
-        others.remove(view.view_id)
+def _active(known: Mapping[str, _Version], version: _Version) -> str | None:
+    same = [each.id for each in known.values() if each.name == version.name and each.status == "active"]
+    return same[0] if same and same[0] != version.id else None
+
+
+def _refuse(known: Mapping[str, _Version], version: _Version, status: Status) -> None:
+    if version.status == "retired" and status != "retired":
+        raise StatusRefused(f"{version.id} is retired: it is no longer kept up. Make a new version instead")
+    if version.status == "draft" and status == "deprecated":
+        raise StatusRefused(f"{version.id} is a draft and was never served: activate or retire it")
+    if version.status == "active" and status == "retired":
+        others = [each.id for each in known.values() if each.name == version.name and each.status != "retired"]
+        others.remove(version.id)
         what = f"activate another version first ({', '.join(others)})" if others else "deprecate it first"
-        raise StatusRefused(f"{view.view_id} is what {view.feature_view} means to its readers: {what}")
+        raise StatusRefused(f"{version.id} is what {version.name} means to its readers: {what}")
+    if status == "retired":
+        readers = [each.id for each in known.values() if version.id in each.needs and each.status != "retired"]
+        if readers:
+            raise StatusRefused(f"{version.id} is read by the model {' and '.join(readers)}: retire the model first")
+    if status == "active":
+        away = [name for name in version.needs if known[name].status not in ("active", "deprecated")]
+        if away:
+            raise StatusRefused(f"{version.id} reads {' and '.join(away)}, which is not served: activate it first")

@@ -1,7 +1,7 @@
 """The API: `uvicorn --factory millwright.serving.api:create_app`.
 
-Belongs here: the application, health, features. Does not: deliveries (uploads.py), why a value is what it is (explain.py),
-keys (access.py), errors (problems.py).
+Belongs here: the application, health, features. Does not: deliveries (uploads.py), predictions (models.py), why a value is what
+it is (explain.py), keys (access.py), errors (problems.py).
 Feast is not imported: its feature server's contract (contract.py) is spoken without it.
 """
 
@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse, Response
 from millwright.online.read import Column, read
 from millwright.online.served import Wanted
 from millwright.online.stores import from_micros
-from millwright.serving import explain, problems, uploads
+from millwright.serving import explain, models, problems, uploads
 from millwright.serving.access import problems as problems_of
 from millwright.serving.access import scope
-from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest
+from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest, entity_rows
 from millwright.serving.limits import BodyCap
 from millwright.serving.problems import Refused
 from millwright.serving.state import State
@@ -37,16 +37,25 @@ router = APIRouter()
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; connections are opened when it starts and closed when it stops."""
     state = State(settings or Settings())
+    predictor = models.Predictor(state)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.open()
+        predictor.open()
         yield
+        predictor.close()
         state.close()
 
-    app = FastAPI(title="Millwright", summary="Features of machines, as they are now, and deliveries of data.", lifespan=lifespan)
+    app = FastAPI(
+        title="Millwright",
+        summary="Features of machines, as they are now, predictions from them, and deliveries of data.",
+        lifespan=lifespan,
+    )
     app.state.platform = state
+    app.state.predictor = predictor
     app.include_router(router)
+    app.include_router(models.router)
     app.include_router(uploads.router)
     app.include_router(explain.router)
     app.add_middleware(BodyCap, limit=MAX_BODY_BYTES, streamed=uploads.STREAMED)
@@ -89,15 +98,6 @@ def get_online_features(body: OnlineFeaturesRequest, request: Request) -> Respon
     results += [_vector(column, times[id(column.events)]) for column in columns]
     answer = {"metadata": {"feature_names": [*body.entities, *names]}, "results": results}
     return JSONResponse(answer)
-
-
-def entity_rows(entities: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Columns → rows. Raises Refused when they differ in length or are empty."""
-    lengths = {name: len(values) for name, values in entities.items()}
-    if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        counts = ", ".join(f"{name} has {count}" for name, count in lengths.items())
-        raise Refused(422, "bad_entities", f"every join key needs the same number of values, at least one: {counts}")
-    return [dict(zip(entities, values, strict=True)) for values in zip(*entities.values(), strict=True)]
 
 
 def feature_names(wanted: list[Wanted], *, full: bool) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from millwright.serving.problems import Refused
+
 
 class OnlineFeaturesRequest(BaseModel):
     """Feast's request: columns of join keys, and either references `view:feature` or a feature service.
@@ -43,3 +45,12 @@ class OnlineFeaturesAnswer(BaseModel):
 
     metadata: Metadata
     results: list[Vector]
+
+
+def entity_rows(entities: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns → rows. Raises Refused when they differ in length or are empty."""
+    lengths = {name: len(values) for name, values in entities.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        counts = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+        raise Refused(422, "bad_entities", f"every join key needs the same number of values, at least one: {counts}")
+    return [dict(zip(entities, values, strict=True)) for values in zip(*entities.values(), strict=True)]

@@ -23,6 +23,7 @@ from millwright.landing.receive import TooLarge
 from millwright.online.codec import Undecodable
 from millwright.online.read import BadEntity
 from millwright.online.served import UnknownFeature
+from millwright.prediction.served import UnknownModel
 from millwright.registry.catalog import UnknownView
 from millwright.why import NothingToExplain
 
@@ -48,6 +49,7 @@ _TOLD: tuple[tuple[type[Exception], int, str], ...] = (
     (BadOptions, 422, "bad_options"),
     (BadName, 422, "bad_name"),
     (TooLarge, 413, "too_large"),
+    (UnknownModel, 404, "unknown_model"),
     (UnknownView, 404, "unknown_view"),
     (NothingToExplain, 404, "nothing_to_explain"),
 )

@@ -84,4 +84,6 @@ def test_the_scan_sees_the_writes_that_must_be_there():
         ("catalog", "feature_views"),
         ("online", "publications"),
         ("serving", "keys"),
+        ("serving", "predictions"),
+        ("catalog", "models"),
     } <= seen
