@@ -22,7 +22,10 @@ from pydantic import BaseModel, ConfigDict
 from millwright.ahead import ahead
 from millwright.definitions import Definitions, FeatureView
 from millwright.online import codec, stores
-from millwright.online.write import Written, remove_rows, write_rows
+from millwright.online.calls import Client
+from millwright.online.changes import Change
+from millwright.online.outcomes import Written
+from millwright.online.write import prepare, write
 from millwright.warehouse import latest
 from millwright.warehouse.connect import snapshot
 from millwright.warehouse.copy import arrow_reader
@@ -80,8 +83,11 @@ def publish(
             order = latest.newest(conn, view)
             if order is not None:
                 rows = latest.latest_rows(definitions.entity_of(view), view, since=since, days=days)
-                with arrow_reader(conn) as reader, closing(ahead(sent.encoded(reader.batches(rows)))) as chunks:
-                    sent.send(client, chunks, stores.micros(order))
+                with (
+                    arrow_reader(conn) as reader,
+                    closing(ahead(sent.encoded(client, reader.batches(rows), stores.micros(order)))) as chunks,
+                ):
+                    sent.send(client, chunks)
         if stores.known_id(client, project) != store:
             raise StoreChanged(
                 f"Redis was emptied or replaced while {view.id} was being published. Postgres keeps every row; "
@@ -125,12 +131,11 @@ def row_fields(view: FeatureView) -> list[bytes]:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """Rows of a chunk with their Redis keys and (field, values); and the keys of entities that have no row any more."""
+    """Rows of a chunk and how they are written; and how entities that have no row any more are removed."""
 
     rows: pa.RecordBatch
-    keys: pa.BinaryArray
-    values: list[tuple[bytes, pa.BinaryArray]]
-    gone: pa.BinaryArray
+    change: Change
+    removal: Change
 
 
 class _Sent:
@@ -146,25 +151,28 @@ class _Sent:
         self.preview: list[dict[str, Any]] = []
         self._last = time.perf_counter()
 
-    def encoded(self, batches: Iterator[pa.RecordBatch]) -> Iterator[_Encoded]:
+    def encoded(self, client: Client, batches: Iterator[pa.RecordBatch], order: int) -> Iterator[_Encoded]:
         """Rows as Redis is sent them, some thousand at a time; read and made in the thread that reads ahead."""
+        join_keys = self.definitions.entity_of(self.view).join_keys
         for chunk in _chunks(batches):
             present = pc.is_valid(chunk.column("event_timestamp"))
             rows, gone = chunk.filter(present), chunk.filter(pc.invert(present))
             keys, values = encode_rows(self.definitions, self.view, self.project, rows)
-            join_keys = self.definitions.entity_of(self.view).join_keys
-            yield _Encoded(rows, keys, values, codec.encode_keys(self.project, join_keys, gone))
+            lost = codec.encode_keys(self.project, join_keys, gone)
+            yield _Encoded(
+                rows,
+                prepare(client, Change.rows(self.view.id, keys, values, order)),
+                prepare(client, Change.removals(self.view.id, lost, row_fields(self.view), order)),
+            )
 
-    def send(self, client: redis.Redis, chunks: Iterator[_Encoded], order: int) -> None:
+    def send(self, client: Client, chunks: Iterator[_Encoded]) -> None:
         """Write the chunks as they come."""
         for chunk in chunks:
             self._took("read")
-            self.entities += len(chunk.keys) + len(chunk.gone)
-            if len(chunk.keys):
+            self.entities += len(chunk.change.keys) + len(chunk.removal.keys)
+            if chunk.rows.num_rows:
                 self._note(chunk.rows)
-                self.written += write_rows(client, self.view.id, chunk.keys, chunk.values, order)
-            if len(chunk.gone):
-                self.written += remove_rows(client, self.view.id, chunk.gone, row_fields(self.view), order)
+            self.written += write(client, chunk.change) + write(client, chunk.removal)
             self._took("write")
         self._took("read")
 

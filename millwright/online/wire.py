@@ -121,6 +121,11 @@ def mask(values: npt.NDArray[np.bool_]) -> pa.BooleanArray:
     return pc.cast(pa.Array.from_buffers(pa.int8(), len(values), [None, data]), pa.bool_())
 
 
+def integers(values: npt.NDArray[np.int64]) -> pa.Int64Array:
+    """An integer array."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
 def lengths(values: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """Bytes of each value."""
     return zero_where_null(pc.binary_length(values)).astype(np.int64)
