@@ -100,9 +100,10 @@ def _measures(
     settings: Settings, folder: Path, sizes: Sequence[int], rows: int, repeat: int, stages: bool
 ) -> Iterator[dict[str, object]]:
     smallest = 0.0
-    _apply(settings)
+    apply(settings, MACHINES)
     for number, size in enumerate(sizes):
-        _grow(settings, size - (sizes[number - 1] if number else 0), number)
+        grow(settings, size - (sizes[number - 1] if number else 0), MACHINES, number)
+        _settle(settings)
         seconds = []
         for turn in range(repeat + 1):
             day = FIRST + timedelta(days=DAYS + number * (repeat + 1) + turn)
@@ -120,7 +121,8 @@ def _measures(
             yield figure("refresh", f"{measure}, by the time at {sizes[0]}", taken / smallest, "times", "lower", goal=1.5)
 
 
-def _apply(settings: Settings) -> None:
+def apply(settings: Settings, machines: int) -> None:
+    """The view as apply leaves it, and the machines' series without rows."""
     with connect(settings.require("postgres_owner_url"), autocommit=True) as conn:
         conn.execute(
             "insert into catalog.entities values ('machine', '{\"machine_id\": \"string\"}', '', '', now(), 'benchmark')"
@@ -136,28 +138,33 @@ def _apply(settings: Settings) -> None:
         conn.execute(
             "insert into warehouse.series (entity, keys, sensor_type)"
             " select 'machine', array['press-' || to_char(n, 'FM000')], 'press' from generate_series(1, %s) n",
-            (MACHINES,),
+            (machines,),
         )
 
 
-def _grow(settings: Settings, rows: int, number: int) -> None:
-    """Add so many measurements to the year, and make the tables what refreshes would have left."""
-    step = timedelta(days=DAYS) / (rows / MACHINES)
+def grow(settings: Settings, rows: int, machines: int, number: int = 0) -> None:
+    """Add about so many measurements to the year; those of each `number` lie between the others'."""
+    step = timedelta(days=DAYS) / (rows / machines)
     with connect(settings.require("postgres_owner_url"), autocommit=True) as conn:
         conn.execute("set synchronous_commit = off")
         for first, end in _months():
             conn.execute("select warehouse.ensure_months(%s, %s)", (first, end))
             moments = {"first": _midnight(first), "end": _midnight(end), "step": step, "offset": timedelta(microseconds=number)}
             conn.execute(MEASUREMENTS, moments)
+        conn.execute("vacuum analyze warehouse.measurements, warehouse.series")
+
+
+def _settle(settings: Settings) -> None:
+    """Make the view's tables what refreshes would have left, as far as one of a later day reads them."""
+    with connect(settings.require("postgres_owner_url"), autocommit=True) as conn:
+        conn.execute("set synchronous_commit = off")
         last = _midnight(FIRST + timedelta(days=DAYS))
         conn.execute("truncate features.vitals_v1_tiles, features.vitals_v1_history")
         for size in tile_sizes(VIEW):
             conn.execute(TILES, {"size": size, "first": last - timedelta(days=9)})
         conn.execute(HISTORY, {"first": last - timedelta(days=30)})
         conn.execute("update features.state set tiles_complete = true")
-        conn.execute(
-            "vacuum analyze warehouse.measurements, warehouse.series, features.vitals_v1_tiles, features.vitals_v1_history"
-        )
+        conn.execute("vacuum analyze features.vitals_v1_tiles, features.vitals_v1_history")
 
 
 def _months() -> Iterator[tuple[date, date]]:

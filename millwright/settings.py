@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     max_record_bytes: int = Field(default=4 * 1024**2, gt=0, description="A file with a longer row is refused.")
     max_rows_per_kafka_batch: int = Field(default=100_000, gt=0, description="Offsets in one Kafka batch of the ledger.")
     max_batches_per_run: int = Field(default=500, gt=0, description="Waiting batches taken into one run.")
-    refresh_entities_per_chunk: int = Field(
-        default=500, gt=0, description="Entities computed at once: bounds a refresh's memory."
+    refresh_rows_per_chunk: int = Field(
+        default=1_000_000, gt=0, description="Rows that a refresh computes at once: bounds its memory."
     )
     duckdb_threads: int = Field(default=1, gt=0, description="DuckDB threads of a refresh.")
     duckdb_memory: str = Field(default="1GB", description="DuckDB memory limit of a refresh.")

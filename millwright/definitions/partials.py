@@ -75,3 +75,8 @@ def partials(definitions: Definitions, view: FeatureView, *, tile_us: int | None
 def tile_sizes(view: FeatureView) -> tuple[int, ...]:
     """The view's distinct tile sizes in microseconds, ascending."""
     return tuple(sorted({feature.tile_us for feature in view.windowed}))
+
+
+def tiles_back(view: FeatureView, size: int) -> int:
+    """How many tiles of `size` (µs) reach into the longest window that is made of them."""
+    return max(feature.window_us for feature in view.windowed if feature.tile_us == size) // size

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,7 @@ def widened(
 
     `relation`: that of the view's rows. Segments stay ordered by key; those of one key that meet become one.
     """
-    looks = [
-        (number, one.series_id, from_us(segment.first), from_us(segment.end))
-        for number, segment in enumerate(found)
-        for one in series.get(segment.key, ())
-        if one.relation == relation
-    ]
-    before, after = neighbours(conn, relation, looks)
+    before, after = neighbours(conn, relation, _looks(found, series, relation))
     next_row: dict[tuple[Key, int], int] = {}
     of_key: dict[Key, list[Segment]] = {}
     for number, segment in enumerate(found):
@@ -52,6 +47,25 @@ def widened(
     merged = [segment for one in of_key.values() for segment in disjoint(one)]
     known = {number: next_row.get((segment.key, segment.end)) for number, segment in enumerate(merged)}
     return merged, {number: t for number, t in known.items() if t is not None}
+
+
+def next_rows(
+    conn: psycopg.Connection[Any], found: Sequence[Segment], series: Mapping[Key, Sequence[Series]], relation: str
+) -> dict[int, int]:
+    """By number of a segment, the time (µs) of the row after it."""
+    _, after = neighbours(conn, relation, _looks(found, series, relation))
+    return {number: to_us(t) for number, t in after.items()}
+
+
+def _looks(
+    found: Sequence[Segment], series: Mapping[Key, Sequence[Series]], relation: str
+) -> list[tuple[int, int, datetime, datetime]]:
+    return [
+        (number, one.series_id, from_us(segment.first), from_us(segment.end))
+        for number, segment in enumerate(found)
+        for one in series.get(segment.key, ())
+        if one.relation == relation
+    ]
 
 
 def closed_known(reach: Reach, changes: Sequence[Change], relation: str, closed_by: NDArray[np.int64]) -> NDArray[np.int64]:

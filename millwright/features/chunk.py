@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millwright.definitions.partials import tile_sizes
+from millwright.definitions.partials import tile_sizes, tiles_back
 from millwright.features.buckets import CLOSED_BY, closed_known
 from millwright.features.touched import NEVER, Change, Key, Reach, Segment, known_times
 from millwright.warehouse import history
@@ -35,10 +35,16 @@ class Chunk:
         series: Mapping[Key, Sequence[Series]],
         work: Mapping[Key, Sequence[Change]],
         next_row: Mapping[int, int],
+        before: Chunk | None = None,
     ) -> None:
-        """`next_row`: by segment, the time (µs) of a row after it that the engine is to see too."""
+        """`next_row`: by segment, the time (µs) of a row after it that the engine is to see too. `before`: the chunk of the piece
+        before, where this one's only segment is a later piece of a longer one; its tiles are not in the warehouse yet."""
         self.tables, self.view, self.segments, self.series, self.work = tables, tables.view, found, series, work
-        self._reach, self._next_row = Reach.of(tables.view), next_row
+        self._reach, self._next_row, self._before = Reach.of(tables.view), next_row, before
+        self._left: pa.Table | None = None
+        self._followed = False
+        if before is not None:
+            before._followed = True
         self._first = np.array([segment.first for segment in found], dtype=np.int64)
         self._last = np.array([segment.last for segment in found], dtype=np.int64)
         self._end = np.array([segment.end for segment in found], dtype=np.int64)
@@ -64,12 +70,30 @@ class Chunk:
 
     def prior(self, reader: ArrowReader) -> pa.Table:
         """Whole tiles before the segments' boundary that reach into their windows."""
-        ranges = []
-        for size in tile_sizes(self.view):
-            tiles_back = max(feature.window_us for feature in self.view.windowed if feature.tile_us == size) // size
-            for number, segment in enumerate(self.segments):
-                ranges.append(TileRange(number, segment.key, size, segment.first // size - tiles_back, segment.start // size))
+        if self._before is not None:
+            return self._before.left(self.segments[0])
+        ranges = [
+            TileRange(number, segment.key, size, segment.first // size - tiles_back(self.view, size), segment.start // size)
+            for size in tile_sizes(self.view)
+            for number, segment in enumerate(self.segments)
+        ]
         return read_tiles(reader, self.tables, ranges)
+
+    def keep(self, tiles: pa.Table) -> None:
+        """Hold the engine's tiles for the piece after this one, if there is one."""
+        self._left = tiles if self._followed else None
+
+    def left(self, after: Segment) -> pa.Table:
+        """Of the kept tiles, given away, those that reach into the windows of the piece after this one."""
+        import pyarrow as pa
+
+        assert self._left is not None, "a piece is computed after the piece before it"
+        tiles, self._left = self._left, None
+        size, tile = tiles.column("tile_us").to_numpy(), tiles.column("tile").to_numpy()
+        first = np.zeros(len(tile), dtype=np.int64)
+        for one in tile_sizes(self.view):
+            first[size == one] = after.first // one - tiles_back(self.view, one)
+        return tiles.filter(pa.array((tile >= first) & (tile < after.start // size)))
 
     def versions(self, rows: pa.Table) -> tuple[pa.Table, list[str]]:
         """The rows that belong to the segments' [first, end), as write_versions wants them, and the tolerant features."""

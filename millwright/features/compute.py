@@ -58,8 +58,8 @@ class Engine:
         except duckdb.OutOfMemoryException as error:
             raise OutOfMemory(
                 f"{events.num_rows:,} rows at once are more than DuckDB can work on. Raise MILLWRIGHT_DUCKDB_MEMORY "
-                f"({self._settings.duckdb_memory}), or lower MILLWRIGHT_REFRESH_ENTITIES_PER_CHUNK "
-                f"({self._settings.refresh_entities_per_chunk}). Nothing was changed."
+                f"({self._settings.duckdb_memory}), or lower MILLWRIGHT_REFRESH_ROWS_PER_CHUNK "
+                f"({self._settings.refresh_rows_per_chunk}). Nothing was changed."
             ) from error
         rows = self._session.sql("from feature_rows").to_arrow_table()
         tiles = self._session.sql("from tiles").to_arrow_table()

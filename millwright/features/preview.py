@@ -30,8 +30,6 @@ from millwright.warehouse.timestamps import from_us, to_us
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EVENTS_PER_CHUNK = 2_000_000
-
 
 class FeatureStatistics(BaseModel):
     """A feature over the rows computed. `count`: rows with a value; min, mean, max are None for texts and where there is none."""
@@ -91,7 +89,7 @@ def preview(
 
     `script`: as `windows.compile_view` made it for DuckDB. `keys`: accepted values by join key; one that is not named takes all.
     `conn`: autocommit, any role that may read the warehouse; one read-only snapshot is used. Entities are computed a few at a
-    time, so that about EVENTS_PER_CHUNK events are in memory. Raises NothingToPreview when no event is there.
+    time, so that about `refresh_rows_per_chunk` events are in memory. Raises NothingToPreview when no event is there.
     """
     with snapshot(conn):
         return _Preview(conn, settings, ViewTables(definitions, view), last, keys).run(script, rows)
@@ -134,7 +132,7 @@ class _Preview:
                     one.add(found.column(one.name))
                 newest = _newest(newest, found, rows)
                 done, read, computed = done + len(chunk), read + events.num_rows, computed + found.num_rows
-                size = max(1, min(self.settings.refresh_entities_per_chunk, EVENTS_PER_CHUNK * done // max(read, 1)))
+                size = max(1, self.settings.refresh_rows_per_chunk * done // max(read, 1))
         return Preview(
             view_id=self.view.id,
             first_event=from_us(self.first),

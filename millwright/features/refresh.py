@@ -11,26 +11,23 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import psycopg
 from psycopg import IsolationLevel
 from pydantic import BaseModel, ConfigDict
 
 from millwright.definitions import Definitions, FeatureView
-from millwright.features.buckets import widened
 from millwright.features.chunk import Chunk
 from millwright.features.compute import Computation, Tables, engine
-from millwright.features.touched import Change, Key, Reach, segments
+from millwright.features.plan import chunks
+from millwright.features.touched import Change, Key
 from millwright.settings import Settings
 from millwright.warehouse import changes, history
 from millwright.warehouse.copy import ArrowReader, arrow_reader
 from millwright.warehouse.read import Series, series_of
 from millwright.warehouse.tables import ViewTables
 from millwright.warehouse.timestamps import day_us, to_us
-
-if TYPE_CHECKING:
-    from millwright.features.touched import Segment
 
 Days = tuple[date, date]
 EngineName = Literal["duckdb", "spark"]
@@ -118,7 +115,7 @@ class _Refresh:
         pending = changes.pending_changes(self.conn, self.view, self.state.refresh_watermark)
         series = series_of(self.conn, self.view)
         work = self._work(pending, series, days)
-        self.stages["plan"] = time.perf_counter() - began
+        self.stages["plan"] += time.perf_counter() - began
         preview: list[dict[str, Any]] = []
         if work:
             created = history.next_created(self.conn, self.view.id)
@@ -151,12 +148,16 @@ class _Refresh:
         of_key: dict[Key, list[Series]] = defaultdict(list)
         for one in series:
             of_key[one.keys].append(one)
-        chunks = list(self._chunks(work, of_key))
+        in_order = self.on == "duckdb"
+        limit = self.settings.refresh_rows_per_chunk
+        with self._stage("plan"):
+            planned = list(chunks(self.conn, self.tables, of_key, work, limit, pieces=in_order))
         with self._computation() as run, arrow_reader(self.conn) as reader:
-            results = iter(run.results(self._read(chunks, reader)))
-            for number, chunk in enumerate(chunks):
+            results = iter(run.results(self._read(planned, reader)))
+            for number, chunk in enumerate(planned):
                 with self._stage("compute"):  # reads as it goes
                     rows, tiles = next(results)
+                    chunk.keep(tiles)
                     computed, tolerances = chunk.versions(rows)
                 with self._stage("write"):
                     if number == 0:
@@ -167,15 +168,6 @@ class _Refresh:
                     )
                 self.counts["computed"] += computed.num_rows
         self.stages["compute"] -= self.stages["read"]
-
-    def _chunks(self, work: dict[Key, list[Change]], of_key: dict[Key, list[Series]]) -> Iterator[Chunk]:
-        keys, reach, size = sorted(work), Reach.of(self.view), self.settings.refresh_entities_per_chunk
-        for start in range(0, len(keys), size):
-            found: list[Segment] = [s for key in keys[start : start + size] for s in segments(reach, key, work[key])]
-            next_row: dict[int, int] = {}
-            if self.view.every:
-                found, next_row = widened(self.conn, reach, found, of_key, self.view.relations[0])
-            yield Chunk(self.tables, found, of_key, work, next_row)
 
     def _read(self, chunks: Sequence[Chunk], reader: ArrowReader) -> Iterator[Tables]:
         for chunk in chunks:

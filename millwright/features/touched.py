@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millwright.definitions import FeatureView
-from millwright.definitions.partials import tile_sizes
+from millwright.definitions.partials import tile_sizes, tiles_back
 
 Key = tuple[str, ...]
 NEVER = np.iinfo(np.int64).min
@@ -50,13 +50,15 @@ class Segment:
 class Reach:
     """How far a view's changes reach. `boundary` (µs): every multiple of it begins a tile of each size.
 
-    `windows`: (h, W) of the features by the relation that they are about, µs. `every`: length of the buckets of which one row
+    `tiles`: how many whole tiles reach into one row's windows. `windows`: (h, W) of the features by the relation that they are
+    about, µs. `every`: length of the buckets of which one row
     is kept, 1 µs where all rows are: whole buckets are touched.
     """
 
     boundary: int
     windows: Mapping[str, frozenset[tuple[int, int]]]
     every: int = 1
+    tiles: int = 0
 
     @classmethod
     def of(cls, view: FeatureView) -> Reach:
@@ -65,7 +67,8 @@ class Reach:
             relation: frozenset((f.tile_us, f.window_us) for f in view.windowed if f.relation == relation)
             for relation in view.relations
         }
-        return cls(math.lcm(*tile_sizes(view)), windows, view.every_us or 1)
+        tiles = sum(tiles_back(view, size) for size in tile_sizes(view))
+        return cls(math.lcm(*tile_sizes(view)), windows, view.every_us or 1, tiles)
 
     def begin(self, change: Change) -> int:
         """First t (µs) that the change touches."""
@@ -92,6 +95,16 @@ def segments(reach: Reach, key: Key, changes: Iterable[Change]) -> list[Segment]
         first = reach.begin(change)
         found.append(Segment(key, first // reach.boundary * reach.boundary, first, change.last, reach.end(change)))
     return disjoint(found)
+
+
+def cut(reach: Reach, segment: Segment, times: Iterable[int]) -> list[Segment]:
+    """A segment as pieces that follow each other, cut where every tile size begins, at or before each of `times` (µs in it)."""
+    edges = sorted({t // reach.boundary * reach.boundary for t in times} - {segment.start})
+    starts, ends = [segment.start, *edges], [*edges, segment.end]
+    return [
+        Segment(segment.key, start, max(segment.first, start), min(segment.last, end - 1), end)
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def disjoint(found: Iterable[Segment]) -> list[Segment]:

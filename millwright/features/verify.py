@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PLACE = ["entity_id", "tile_us", "tile"]
 _COMPUTED = ":computed"
+_AT_ONCE = 100  # stretches that are in memory
 _RELATIVE = 1e-9
 # The largest number that a sum or moment of a tile can come from, by (n, largest absolute value, length in µs). Others are exact.
 _LARGEST: Mapping[str, Callable[[Any, Any, Any], Any]] = {
@@ -103,10 +104,10 @@ def verify_tiles(
             of_key[one.keys].append(one)
         unread = changes.pending_changes(conn, view, state.refresh_watermark)
         found = _stretches(conn, tables, of_key, unread, sample, random)
-        size, stored, wrong = settings.refresh_entities_per_chunk, 0, []
+        stored, wrong = 0, []
         with engine(settings, state.script) as run, arrow_reader(conn) as reader:
-            for start in range(0, len(found), size):
-                chunk = Chunk(tables, found[start : start + size], of_key, {}, {})
+            for start in range(0, len(found), _AT_ONCE):
+                chunk = Chunk(tables, found[start : start + _AT_ONCE], of_key, {}, {})
                 _, computed = run.run(chunk.events(reader), no_tiles(tables.partials))
                 there = read_tiles(reader, tables, chunk.rebuilt())
                 stored += there.num_rows

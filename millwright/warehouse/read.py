@@ -20,7 +20,7 @@ from millwright.warehouse import statements
 from millwright.warehouse.copy import ArrowReader
 from millwright.warehouse.relations import Relation, statement, table_of
 from millwright.warehouse.tables import SQL_TYPES, ViewTables, key_column
-from millwright.warehouse.timestamps import from_us
+from millwright.warehouse.timestamps import from_us, to_us
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +96,28 @@ def neighbours(
         {number: before for number, before, _ in rows if before is not None},
         {number: after for number, _, after in rows if after is not None},
     )
+
+
+def count_rows(conn: psycopg.Connection[Any], relation: str, spans: Sequence[tuple[int, int, int, int]]) -> dict[int, int]:
+    """Rows of spans [first, end) of series, as (number, series_id, first µs, end µs): by number, where there are any."""
+    if not spans:
+        return {}
+    segments, series, firsts, ends = zip(*spans, strict=True)
+    parameters = {
+        "segments": list(segments),
+        "series": list(series),
+        "firsts": [from_us(first) for first in firsts],
+        "ends": [from_us(end) for end in ends],
+        "first": from_us(min(firsts)),
+        "end": from_us(max(ends)),
+    }
+    return dict(conn.execute(statement("count_rows", Relation(relation)), parameters).fetchall())
+
+
+def every_nth(conn: psycopg.Connection[Any], relation: str, series: Sequence[int], first: int, end: int, n: int) -> list[int]:
+    """Times (µs) of every nth row of the series together in [first, end) µs, ascending."""
+    parameters = {"series": list(series), "first": from_us(first), "end": from_us(end), "n": n}
+    return [to_us(t) for (t,) in conn.execute(statement("every_nth", Relation(relation)), parameters)]
 
 
 def read_events(reader: ArrowReader, tables: ViewTables, stretches: Sequence[Stretch]) -> pa.Table:

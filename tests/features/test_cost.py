@@ -36,7 +36,7 @@ MACHINES = 3
 
 @pytest.fixture
 def plant(database: str) -> Iterator[Plant]:
-    made = Plant(database, FEATURES, refresh_entities_per_chunk=2)
+    made = Plant(database, FEATURES, refresh_rows_per_chunk=100_000)
     yield made
     made.close()
 
@@ -83,26 +83,6 @@ def test_a_late_row_reads_what_its_windows_reach_not_the_year(plant: Plant):
     assert (report.inserted, report.events_read) == (0, MACHINES * 48)
 
 
-@pytest.mark.parametrize("limit", [1, 3])
-def test_a_backfill_holds_so_many_entities_at_once_as_are_set(database: str, monkeypatch: pytest.MonkeyPatch, limit: int):
-    plant = Plant(database, FEATURES[:3], refresh_entities_per_chunk=limit)
-    a_year(plant, machines=7, hours=48)
-    held: list[tuple[int, int]] = []
-    run = compute.Engine.run
-
-    def counted(self: compute.Engine, events: pa.Table, prior: pa.Table) -> Any:
-        held.append((len(set(events.column("entity_id").to_pylist())), events.num_rows))
-        return run(self, events, prior)
-
-    monkeypatch.setattr(compute.Engine, "run", counted)
-    report = plant.refresh(days=(from_us(BASE).date() - timedelta(days=3), from_us(BASE).date()))
-    assert len(held) == -(-7 // limit)
-    assert max(entities for entities, _ in held) == limit
-    assert max(rows for _, rows in held) == limit * 48
-    assert sum(rows for _, rows in held) == report.events_read == 7 * 48
-    plant.close()
-
-
 def some_events(rows: int, entities: int) -> pa.Table:
     random = np.random.default_rng(7)
     t = BASE + np.sort(random.integers(0, 40 * DAY * SECOND, rows))
@@ -140,7 +120,7 @@ def test_too_little_memory_says_what_to_set_and_leaves_the_rows(plant: Plant):
     plant.deliver(a_day(1))
     plant.settings = enough.model_copy(update={"duckdb_memory": "8MB"})
     with pytest.raises(
-        compute.OutOfMemory, match=r"MILLWRIGHT_DUCKDB_MEMORY \(8MB\).*MILLWRIGHT_REFRESH_ENTITIES_PER_CHUNK \(2\)"
+        compute.OutOfMemory, match=r"MILLWRIGHT_DUCKDB_MEMORY \(8MB\).*MILLWRIGHT_REFRESH_ROWS_PER_CHUNK \(100000\)"
     ):
         plant.refresh()
     assert plant.rows() == before

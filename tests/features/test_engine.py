@@ -246,7 +246,7 @@ def test_a_value_of_another_type_is_no_value(plant: Plant):
 
 
 def test_chunks_do_not_change_values(database: str):
-    plant = Plant(database, FEATURES, refresh_entities_per_chunk=2)
+    plant = Plant(database, FEATURES, refresh_rows_per_chunk=400)
     events = [
         Event(f"press-{machine:02}", "press", BASE + n * 60 * SECOND, (("a", float(n * machine)),))
         for machine in range(7)

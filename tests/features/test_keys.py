@@ -35,7 +35,7 @@ KEYS = [("1", "12"), ("11", "2"), ("112", "0"), ("1,1", "2"), ("", "112"), ("1|1
 
 @pytest.fixture
 def plant(database: str) -> Iterator[Plant]:
-    made = Plant(database, FEATURES, join_keys={"machine_id": "int64", "component": "string"}, refresh_entities_per_chunk=3)
+    made = Plant(database, FEATURES, join_keys={"machine_id": "int64", "component": "string"}, refresh_rows_per_chunk=400)
     yield made
     made.close()
 

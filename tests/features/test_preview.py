@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from millwright.features import preview as module
 from millwright.features.preview import NothingToPreview, find_view, preview
 from millwright.features.windows import compile_view
 from millwright.stack import bootstrap
@@ -27,11 +26,10 @@ EVENTS = [
 ]
 
 
-def test_a_preview_is_what_a_refresh_would_write(database: str, monkeypatch: pytest.MonkeyPatch):
-    plant = Plant(database, FEATURES)
+def test_a_preview_is_what_a_refresh_would_write(database: str):
+    plant = Plant(database, FEATURES, refresh_rows_per_chunk=120)  # two entities at a time
     plant.deliver(EVENTS)
     plant.refresh()
-    monkeypatch.setattr(module, "EVENTS_PER_CHUNK", 120)  # two entities at a time
     found, view = definitions(FEATURES)
     script = compile_view(found, view)["duckdb"]
     keys = {"machine_id": {f"press-{machine:02}" for machine in range(1, 5)}}

@@ -30,7 +30,7 @@ EVENTS = [
 def plant(database: str, tmp_path: Path) -> Plant:
     options = {"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "512m"}
     made = Plant(
-        database, FEATURES, refresh_entities_per_chunk=2, lake=tmp_path / "lake", spark_master="local[2]", spark_options=options
+        database, FEATURES, refresh_rows_per_chunk=400, lake=tmp_path / "lake", spark_master="local[2]", spark_options=options
     )
     made.deliver(EVENTS)
     return made

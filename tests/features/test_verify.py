@@ -29,7 +29,7 @@ EVENTS = [
 
 @pytest.fixture
 def plant(database: str) -> Iterator[Plant]:
-    made = Plant(database, FEATURES, refresh_entities_per_chunk=4)
+    made = Plant(database, FEATURES, refresh_rows_per_chunk=400)
     made.deliver(EVENTS)
     made.refresh()
     yield made
