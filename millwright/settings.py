@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = Field(default=None, description="Kafka bootstrap servers, host:port[,host:port].")
     api_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     api_port: int | None = Field(default=None, description="Port of the API.")
+    api_workers: int = Field(default=1, gt=0, description="Processes of the API; they share its port.")
+    api_requests_per_minute: int = Field(default=120_000, gt=0, description="A key that makes more is refused for a while.")
     webserver_port: int | None = Field(default=None, description="Port of the Dagster webserver.")
     code_server_host: str = Field(default="127.0.0.1", description="Host of the Dagster code server, as workspace.yaml asks.")
     code_server_port: int | None = Field(default=None, description="Port of the Dagster code server (gRPC).")

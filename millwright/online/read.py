@@ -127,18 +127,34 @@ def read(
     Columns of one view have the same `events`. `keep_old`: values that are OUTSIDE_MAX_AGE are told too.
     Raises BadEntity, redis.RedisError, Undecodable.
     """
-    instant = micros(now or datetime.now(UTC))
-    views = {want.view.view_id: want.view for want in wanted}
-    names = {view_id: list(dict.fromkeys(w.feature for w in wanted if w.view.view_id == view_id)) for view_id in views}
-    places = {view_id: _places(project, view, entity_rows) for view_id, view in views.items()}
-    replies = lookup(client, [(_fields(view_id, tuple(names[view_id])), list(places[view_id][0])) for view_id in views])
-    found: dict[tuple[str, str], Column] = {}
-    start = 0
-    for view_id, (keys, rows) in places.items():
-        columns = _columns(replies[start : start + len(keys)], len(names[view_id]), rows, views[view_id].ttl, instant, keep_old)
-        found |= {(view_id, name): column for name, column in zip(names[view_id], columns, strict=True)}
-        start += len(keys)
-    return [found[want.view.view_id, want.feature] for want in wanted]
+    question = Question(wanted, entity_rows, project=project)
+    return question.columns(lookup(client, question.asked), now, keep_old=keep_old)
+
+
+class Question:
+    """What has to be asked of Redis for features of entities, and what its replies mean; however they travel.
+
+    `asked`: fields and keys, as `lookup` takes them. Raises BadEntity.
+    """
+
+    def __init__(self, wanted: Sequence[Wanted], entity_rows: Sequence[Mapping[str, Any]], *, project: str) -> None:
+        self._wanted = wanted
+        self._views = {want.view.view_id: want.view for want in wanted}
+        self._names = {view: tuple(dict.fromkeys(w.feature for w in wanted if w.view.view_id == view)) for view in self._views}
+        self._places = {view_id: _places(project, view, entity_rows) for view_id, view in self._views.items()}
+        self.asked = [(_fields(view_id, self._names[view_id]), list(self._places[view_id][0])) for view_id in self._views]
+
+    def columns(self, replies: Sequence[Reply], now: datetime | None = None, *, keep_old: bool = False) -> list[Column]:
+        """A column for each wanted feature; columns of one view have the same `events`. Raises Undecodable."""
+        instant = micros(now or datetime.now(UTC))
+        found: dict[tuple[str, str], Column] = {}
+        start = 0
+        for view_id, (keys, rows) in self._places.items():
+            names = self._names[view_id]
+            columns = _columns(replies[start : start + len(keys)], len(names), rows, self._views[view_id].ttl, instant, keep_old)
+            found |= {(view_id, name): column for name, column in zip(names, columns, strict=True)}
+            start += len(keys)
+        return [found[want.view.view_id, want.feature] for want in self._wanted]
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ import hmac
 import secrets
 import string
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -40,11 +40,17 @@ class Key(BaseModel):
 
     def refusal(self, scope: str, now: datetime | None = None) -> str | None:
         """Why it does not allow `scope`; None when it does."""
+        if why := self.gone(now):
+            return why
+        return None if scope in self.scopes or "admin" in self.scopes else f"the key has no scope {scope}"
+
+    def gone(self, now: datetime | None = None) -> str | None:
+        """Why it is good for nothing any more; None when it is."""
         if self.revoked_at is not None:
             return "the key is revoked"
         if self.expires_at is not None and self.expires_at <= (now or datetime.now(UTC)):
             return "the key has expired"
-        return None if scope in self.scopes or "admin" in self.scopes else f"the key has no scope {scope}"
+        return None
 
 
 class NewKey(BaseModel):
@@ -132,12 +138,28 @@ def find(conn: psycopg.Connection[Any], key: str) -> Key | None:
     ).fetchone()
     if row is None or not hmac.compare_digest(row[-1], wanted):
         return None
-    conn.execute(
-        "update serving.keys set last_used_at = now() "
-        "where key_id = %s and (last_used_at is null or last_used_at < now() - interval '1 minute')",
-        [row[0]],
-    )
+    note_use(conn, [row[0]])
     return _key(row[:-1])
+
+
+def again(conn: psycopg.Connection[Any], digests: Sequence[str]) -> dict[str, Key]:
+    """The keys with these SHA-256 as they are now, whatever their state."""
+    rows = conn.execute(
+        "select key_id, name, scopes, created_at, expires_at, last_used_at, revoked_at, sha256 "
+        "from serving.keys where sha256 = any(%s)",
+        [list(digests)],
+    ).fetchall()
+    return {row[-1]: _key(row[:-1]) for row in rows}
+
+
+def note_use(conn: psycopg.Connection[Any], key_ids: Sequence[str]) -> None:
+    """Note that keys were used just now, each at most once a minute."""
+    if key_ids:
+        conn.execute(
+            "update serving.keys set last_used_at = now() "
+            "where key_id = any(%s) and (last_used_at is null or last_used_at < now() - interval '1 minute')",
+            [list(key_ids)],
+        )
 
 
 def digest(key: str) -> str:

@@ -26,7 +26,8 @@ from millwright.serving.access import problems, scope
 from millwright.serving.contract import entity_rows
 from millwright.serving.predictions import PredictionLog
 from millwright.serving.problems import Problem, Refused
-from millwright.serving.state import FRESH_SECONDS, State
+from millwright.serving.catalog import FRESH_SECONDS
+from millwright.serving.state import State
 
 MAX_VALUES = 100_000
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Predictor:
     def predict(self, name: str, entities: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:
         """The fields of a Predictions; logged. Raises what predict() raises, UnknownModel, ChangedFile, psycopg.Error."""
         loaded = self._loaded(self._models().model(name))
-        served = self._state.served()
+        served = self._state.catalog.served_now()
         width = len(loaded.model.wanted(served))
         if len(entities) * width > MAX_VALUES:
             what = f"{len(entities)} entities × {width} features are more than {MAX_VALUES} values: ask in parts"

@@ -1,31 +1,34 @@
-"""What the API keeps between requests: connections, the catalog and keys it has seen, each for a few seconds.
+"""What the API keeps between requests: connections, the catalog and keys it has seen, what it counts.
 
-Belongs here: opening, caching, closing. Does not: routes (api.py), what a key may do (keys.py).
+Belongs here: opening, closing, what runs beside the requests. Does not: routes, what a key may do (keys.py).
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 import redis
 from psycopg_pool import ConnectionPool
 
-from millwright.online.served import Served
-from millwright.serving import keys
+from millwright.online.pipe import Pipe
+from millwright.online.read import Column, Question
+from millwright.online.served import Wanted
+from millwright.serving.audit import Refusals
+from millwright.serving.catalog import Catalog
+from millwright.serving.keyring import Keyring
+from millwright.serving.metrics import Metrics
+from millwright.serving.rates import Rates
 from millwright.settings import Settings
 
-# A revoked key and a changed catalog are noticed within this many seconds.
-FRESH_SECONDS = 3.0
-_MAX_KEYS = 1000
+_ROUND_SECONDS = 1.0
 
 
 class State:
-    """Shared by all requests of a process; every method may be called from any thread."""
+    """Shared by all requests of a process; every method that is not async may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -34,21 +37,36 @@ class State:
         self._pool = ConnectionPool[psycopg.Connection[Any]](
             settings.require("postgres_url"),
             min_size=0,
-            max_size=4,
+            max_size=6,
             timeout=3,
-            kwargs={"autocommit": True, "application_name": "millwright api", "options": "-c timezone=UTC"},
+            kwargs={
+                "autocommit": True,
+                "application_name": "millwright api",
+                "connect_timeout": 3,
+                "options": "-c timezone=UTC -c statement_timeout=30s",
+            },
             open=False,
         )
-        self._lock = threading.Lock()
-        self._served: tuple[float, Served] | None = None
-        self._keys: dict[str, tuple[float, keys.Key | None]] = {}
+        self.metrics = Metrics()
+        self.refusals = Refusals()
+        self.keyring = Keyring(self.connection)
+        self.catalog = Catalog(self.connection)
+        self.rates = Rates(self.redis, settings.api_requests_per_minute)
+        self._pipe = Pipe(self.redis)
+        self._stop = threading.Event()
+        self._rounds = threading.Thread(target=self._go_round, name="rounds", daemon=True)
 
     def open(self) -> None:
-        """Start the pool; connections are made when they are needed."""
+        """Start the pool and the rounds; connections are made when they are needed."""
         self._pool.open()
+        self._rounds.start()
 
     def close(self) -> None:
-        """Close everything."""
+        """Close everything; what waits for the audit is written first."""
+        self._stop.set()
+        self._rounds.join(5)
+        self._pipe.close()
+        self.keyring.close()
         self._pool.close()
         self.redis.close()
 
@@ -58,47 +76,21 @@ class State:
         with self._pool.connection() as conn:
             yield conn
 
-    def served(self) -> Served:
-        """The catalog; the last one known while Postgres is away. Raises psycopg.Error or PoolTimeout when none was read yet."""
-        known = self._served
-        if known and time.monotonic() - known[0] < FRESH_SECONDS:
-            return known[1]
-        try:
-            with self._pool.connection() as conn:
-                served = Served.from_catalog(conn)
-        except psycopg.OperationalError:
-            if known is None:
-                raise
-            served = known[1]
-        self._served = (time.monotonic(), served)
-        return served
+    async def read(self, wanted: Sequence[Wanted], rows: Sequence[dict[str, Any]]) -> list[Column]:
+        """Features of entities, from Redis, now. Raises BadEntity, redis.RedisError, Undecodable."""
+        question = Question(wanted, rows, project=self.project)
+        return question.columns(await self._pipe.ask(question.asked))
 
-    def key(self, presented: str) -> keys.Key | None:
-        """The key that was presented, None when it is not one. Raises psycopg.Error or PoolTimeout."""
-        wanted = keys.digest(presented)
-        known = self._keys.get(wanted)
-        if known and time.monotonic() - known[0] < FRESH_SECONDS:
-            return known[1]
-        if not keys.well_formed(presented):
-            return None
-        with self._pool.connection() as conn:
-            found = keys.find(conn, presented)
-        with self._lock:
-            if len(self._keys) >= _MAX_KEYS:
-                self._keys.clear()
-            self._keys[wanted] = (time.monotonic(), found)
-        return found
-
-    def check(self) -> dict[str, str]:
-        """`ok` or the trouble of each store."""
-        found = {"postgres": "ok", "redis": "ok"}
-        try:
-            with self._pool.connection() as conn:
-                conn.execute("select 1 from catalog.feature_views limit 1")
-        except psycopg.Error as error:
-            found["postgres"] = type(error).__name__
-        try:
-            self.redis.ping()
-        except redis.RedisError as error:
-            found["redis"] = type(error).__name__
-        return found
+    def _go_round(self) -> None:
+        """Each second: look again at what is known, and write what waits. A failure is over by the next round, or goes on."""
+        stopping = False
+        while not stopping:
+            stopping = self._stop.wait(_ROUND_SECONDS)
+            with suppress(psycopg.Error):
+                if not stopping:
+                    self.keyring.look_again()
+                    self.catalog.look_again()
+                with self.connection() as conn:
+                    self.refusals.flush(conn)
+            self.metrics.postgres_away.set(self.keyring.away)
+            self.metrics.audit_dropped.inc(self.refusals.taken_dropped())

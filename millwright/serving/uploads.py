@@ -24,9 +24,11 @@ from millwright.landing.mapping import Delivery, check_options, dataset_of
 from millwright.landing.names import label
 from millwright.landing.options import OPTIONS, delivery
 from millwright.landing.receive import Incoming, Received, plan, too_large, zone_path
+from millwright.serving import audit
 from millwright.serving.access import problems, scope
 from millwright.serving.problems import Refused
 from millwright.serving.state import State
+from millwright.serving.watched import seen
 from millwright.settings import Settings
 from millwright.warehouse import ledger
 
@@ -75,9 +77,9 @@ async def upload(
     state: State = request.app.state.platform
     definition, options = await run_in_threadpool(_admitted, state.settings, dataset, filename, request)
     sha256, size = await _kept(request, state.settings)
-    received = await run_in_threadpool(_planned, state, definition, sha256, size, filename, options, key)
+    received = await run_in_threadpool(_planned, state, definition, sha256, size, filename, options, key, request)
     headers = {"location": f"/v1/batches/{received.batch_id}"}
-    return JSONResponse(received.model_dump(mode="json"), 200 if received.already else 201, headers)
+    return JSONResponse(received.model_dump(mode="json"), _status(received), headers)
 
 
 @router.get("/batches/{batch_id}", response_model=Receipt, responses=problems(401, 403, 404, 503), dependencies=[scope("upload")])
@@ -160,6 +162,15 @@ async def _kept(request: Request, settings: Settings) -> tuple[str, int]:
             await run_in_threadpool(incoming.close)
 
 
-def _planned(state: State, dataset: Dataset, sha256: str, size: int, filename: str, options: Delivery, key: str) -> Received:
-    with state.connection() as conn:
-        return plan(conn, dataset, sha256, size, file_name=filename, delivery=options, channel="upload", by=f"key {key}")
+def _status(received: Received) -> int:
+    return 200 if received.already else 201
+
+
+def _planned(
+    state: State, dataset: Dataset, sha256: str, size: int, filename: str, options: Delivery, key: str, request: Request
+) -> Received:
+    """The batch, committed with its entry in the audit."""
+    with state.connection() as conn, conn.transaction():
+        received = plan(conn, dataset, sha256, size, file_name=filename, delivery=options, channel="upload", by=f"key {key}")
+        audit.write(conn, seen(request.scope, _status(received), subject=f"batch {received.batch_id}"))
+    return received

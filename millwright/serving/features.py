@@ -1,0 +1,130 @@
+"""Features over HTTP: as Feast's feature server answers them, and by rows.
+
+Belongs here: routes, the shape of answers. Does not: reading (online/), names to versions (online/served.py), keys (access.py).
+Feast is not imported: its feature server's contract (contract.py) is spoken without it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from millwright.online.read import Column, OnlineAnswer
+from millwright.online.served import Wanted
+from millwright.online.stores import from_micros
+from millwright.serving.access import problems, scope
+from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest, RowsRequest, entity_rows
+from millwright.serving.direct import Direct
+from millwright.serving.problems import Refused
+from millwright.serving.state import State
+
+MAX_VALUES = 100_000
+
+_EPOCH = "1970-01-01T00:00:00Z"
+_PROBLEMS = problems(401, 403, 404, 413, 415, 422, 503)
+router = APIRouter(route_class=Direct, tags=["features"])
+
+
+@router.post("/get-online-features", response_model=OnlineFeaturesAnswer, responses=_PROBLEMS, dependencies=[scope("read")])
+async def get_online_features(body: OnlineFeaturesRequest, request: Request) -> Response:
+    """Features of entities, as Feast's feature server answers them, with honest statuses and the views' TTL."""
+    state: State = request.scope["app"].state.platform
+    if bool(body.features) == (body.feature_service is not None):
+        raise Refused(422, "no_features", "give either features or feature_service")
+    rows = entity_rows(body.entities)
+    served = await state.catalog.served()
+    wanted = served.wanted(body.features or [str(body.feature_service)])
+    names = feature_names(wanted, full=body.full_feature_names)
+    columns = await _read(state, wanted, rows)
+    times: dict[int, list[str]] = {}  # columns of one view share them
+    results: list[dict[str, Any]] = [_keys_vector(values) for values in body.entities.values()]
+    for column in columns:
+        stamps = times.get(id(column.events))
+        if stamps is None:
+            stamps = times[id(column.events)] = [_EPOCH if event is None else rfc3339(event) for event in column.events]
+        results.append({"values": _plain_column(column.values), "statuses": column.statuses, "event_timestamps": stamps})
+    metadata: dict[str, Any] = {"feature_names": [*body.entities, *names]}
+    if body.include_feature_view_version_metadata:
+        metadata["feature_view_metadata"] = _versions(wanted)
+    return _json({"metadata": metadata, "results": results, "status": True})
+
+
+@router.post("/v1/features/online", response_model=OnlineAnswer, responses=_PROBLEMS, dependencies=[scope("read")])
+async def features_online(body: RowsRequest, request: Request) -> Response:
+    """Features of entities by rows: each with its value, status and event time, under the name of the version that was read."""
+    state: State = request.scope["app"].state.platform
+    served = await state.catalog.served()
+    wanted = served.wanted(body.features)
+    names = [f"{want.view.view_id}:{want.feature}" for want in wanted]
+    told = dict(zip(names, map(_told_column, await _read(state, wanted, body.entities)), strict=True))
+    rows = [
+        {"entity": entity, "features": {name: column[place] for name, column in told.items()}}
+        for place, entity in enumerate(body.entities)
+    ]
+    return _json({"features": list(told), "rows": rows})
+
+
+async def _read(state: State, wanted: Sequence[Wanted], rows: Sequence[dict[str, Any]]) -> list[Column]:
+    """Raises Refused for too many values, BadEntity, redis.RedisError, Undecodable."""
+    if len(rows) * len(wanted) > MAX_VALUES:
+        what = f"{len(rows)} entities × {len(wanted)} features are more than {MAX_VALUES} values: ask in parts"
+        raise Refused(422, "too_many", what)
+    return await state.read(wanted, rows)
+
+
+def feature_names(wanted: list[Wanted], *, full: bool) -> list[str]:
+    """Names as Feast gives them: `feature`, or `view__feature` if full; two equal ones are refused."""
+    names = [f"{want.view_name}__{want.feature}" if full else want.feature for want in wanted]
+    if len(set(names)) < len(names):
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise Refused(422, "ambiguous", f"{', '.join(doubled)} would occur twice: ask once, or set full_feature_names")
+    return names
+
+
+def rfc3339(event: int) -> str:
+    """Microseconds since 1970 as text, UTC."""
+    return from_micros(event).isoformat().replace("+00:00", "Z")
+
+
+def _versions(wanted: Sequence[Wanted]) -> list[dict[str, Any]]:
+    views = dict.fromkeys(want.view.view_id for want in wanted)
+    return [{"name": view_id, "version": int(view_id.rpartition("_v")[2])} for view_id in views]
+
+
+def _keys_vector(values: list[Any]) -> dict[str, Any]:
+    return {"values": values, "statuses": ["PRESENT"] * len(values), "event_timestamps": [_EPOCH] * len(values)}
+
+
+def _told_column(column: Column) -> list[dict[str, Any]]:
+    times = [None if event is None else rfc3339(event) for event in column.events]
+    values = _plain_column(column.values)
+    return [
+        {"value": value, "status": status, "event_timestamp": time}
+        for value, status, time in zip(values, column.statuses, times, strict=True)
+    ]
+
+
+def _plain_column(values: Sequence[Any]) -> Sequence[Any]:
+    """Numbers that JSON does not have as protobuf writes them."""
+    if all(type(value) is not float or isfinite(value) for value in values):
+        return values
+    return [_PLAIN[str(value)] if type(value) is float and not isfinite(value) else value for value in values]
+
+
+_PLAIN = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def _json(answer: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(answer, default=_base64), media_type="application/json")
+
+
+def _base64(value: Any) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    raise TypeError(type(value).__name__)
