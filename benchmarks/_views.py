@@ -132,7 +132,7 @@ def write_definitions(folder: Path) -> None:
         + "".join(f"  {name}: {{type: {kind}}}\n" for name, kind in readings.items()),
     }
     for view, columns in VIEWS.items():
-        lines = [f"feature_view: {view.removesuffix('_v1')}", "version: 1", "entity: machine", "ttl: 1d", "features:"]
+        lines = [f"feature_view: {view.removesuffix('_v1')}", "version: 1", "entity: machine", "ttl: 3650d", "features:"]
         lines += [f"- {{name: f{place}, aggregate: last, of: {kind}s, window: 1h}}" for place, (kind, _) in enumerate(columns)]
         files[f"feature_views/{view}.yaml"] = "\n".join(lines) + "\n"
     for name, text in files.items():
