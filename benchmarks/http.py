@@ -101,7 +101,7 @@ def _measure(
     seconds = arguments.seconds / arguments.repeat
     taken: dict[str, list[float]] = {name: [] for name in targets}
     failed = dict.fromkeys(targets, 0)
-    for name, target in targets.items():
+    for target in targets.values():
         _clients(target, machines, clients, min(1.0, seconds))  # warm
     for _ in range(arguments.repeat):
         for name, target in targets.items():

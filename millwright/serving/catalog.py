@@ -31,11 +31,13 @@ class Catalog:
 
     async def served(self) -> Served:
         """What is served. Raises psycopg.Error when it was never read and cannot be."""
-        return self._fresh() or await asyncio.to_thread(self.look_again)
+        known = self._fresh()
+        return known if known is not None else await asyncio.to_thread(self.look_again)
 
     def served_now(self) -> Served:
         """As `served`, for a thread."""
-        return self._fresh() or self.look_again()
+        known = self._fresh()
+        return known if known is not None else self.look_again()
 
     def _fresh(self) -> Served | None:
         known = self._known

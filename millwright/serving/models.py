@@ -23,10 +23,10 @@ from millwright.prediction.served import ServedModel, ServedModels
 from millwright.prediction.session import BadModel, ChangedFile, load_session
 from millwright.registry import ModelsReport, read_models
 from millwright.serving.access import problems, scope
+from millwright.serving.catalog import FRESH_SECONDS
 from millwright.serving.contract import entity_rows
 from millwright.serving.predictions import PredictionLog
 from millwright.serving.problems import Problem, Refused
-from millwright.serving.catalog import FRESH_SECONDS
 from millwright.serving.state import State
 
 MAX_VALUES = 100_000
