@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psycopg
 import pyarrow as pa
@@ -27,6 +27,7 @@ from millwright.warehouse.connect import snapshot
 from millwright.warehouse.copy import arrow_reader
 
 Cause = Literal["equal", "missing", "extra", "older", "newer", "different", "undecodable"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 SHOWN = 10
 _CHUNK = 5_000
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from millwright.checks.catalogue import ONLINE, VIEW, WAREHOUSE, Check
+from millwright.checks.catalogue import ONLINE, ONLINE_WHOLE, VIEW, WAREHOUSE, Check
 from millwright.checks.result import CheckResult
 from millwright.definitions import Definitions
 from platform_assets import keys
@@ -29,7 +29,7 @@ def specs(definitions: Definitions) -> list[dg.AssetCheckSpec]:
     found = [_spec(keys.warehouse(target), checks) for target, checks in WAREHOUSE.items()]
     found.append(_spec(keys.warehouse("measurements"), [SAMPLE]))
     for view_id in definitions.feature_views:
-        found += [_spec(keys.features(view_id), VIEW), _spec(keys.online(view_id), ONLINE)]
+        found += [_spec(keys.features(view_id), VIEW), _spec(keys.online(view_id), [*ONLINE, *ONLINE_WHOLE])]
     return [spec for group in found for spec in group]
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from millwright.definitions import Dataset, Definitions, Feature, FeatureView, Reading
+from millwright.definitions import Dataset, Definitions, Feature, FeatureView, Model, Reading
+from millwright.definitions.deployed import inputs
 from platform_assets import keys
 
 TYPES = {"double": "double precision", "int64": "bigint", "string": "text", "bool": "boolean"}
@@ -102,6 +103,15 @@ def of_view(definitions: Definitions, view: FeatureView, *, clocks: bool) -> dg.
     columns += [_feature(definitions, view, feature) for feature in view.features]
     key = ", ".join([*entity.keys, *(["event_timestamp"] if clocks else [])])
     return dg.TableSchema(columns=columns, constraints=dg.TableConstraints(other=[f"unique ({key})"]))
+
+
+def of_model(definitions: Definitions, model: Model) -> dg.TableSchema:
+    """The features that a model reads, in their order."""
+    views = definitions.feature_views
+    named = {(view.id, feature.name): (view, feature) for view in views.values() for feature in view.features}
+    return dg.TableSchema(
+        columns=[_feature(definitions, *named[each.view_id, each.feature]) for each in inputs(model, definitions)]
+    )
 
 
 def lineage_of_view(definitions: Definitions, view: FeatureView) -> dg.TableColumnLineage:

@@ -13,6 +13,7 @@ import dagster as dg
 from millwright.definitions import load
 from millwright.settings import Settings
 from platform_assets import jobs, specs
+from platform_assets.models import models
 from platform_assets.refresh import refresh_asset
 from platform_assets.registration import follower, registration
 from resources import FeatureStoreResource, KafkaResource, PostgresResource, RedisResource
@@ -29,8 +30,14 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
     refresh = refresh_asset(settings, definitions)
     place: dict[str, Any] = {"project": str(settings.project), "home": str(settings.home)}
     arguments: dict[str, Any] = {
-        "assets": [*specs.landing(definitions), refresh, *([registration(definitions)] if definitions.feature_views else [])],
-        "jobs": [jobs.refresh_job(refresh)],
+        "assets": [
+            *specs.landing(definitions),
+            refresh,
+            *([registration(definitions)] if definitions.feature_views else []),
+            *([models(settings, definitions)] if definitions.models else []),
+        ],
+        "jobs": [jobs.refresh_job(refresh), *([jobs.parity_job(definitions)] if definitions.feature_views else [])],
+        "schedules": [jobs.parity_schedule()] if definitions.feature_views else [],
         "sensors": [planner(definitions), *([follower()] if definitions.feature_views else [])],
         "resources": {
             "postgres": PostgresResource(**place),

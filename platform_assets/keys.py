@@ -35,6 +35,11 @@ def feast(view_id: str) -> dg.AssetKey:
     return dg.AssetKey(["feast", view_id])
 
 
+def models(model: str) -> dg.AssetKey:
+    """A model, all its versions."""
+    return dg.AssetKey(["models", model])
+
+
 def online(view_id: str) -> dg.AssetKey:
     """The latest rows of a feature view version in Redis."""
     return dg.AssetKey(["online", view_id])

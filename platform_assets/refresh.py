@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from millwright.checks.catalogue import PARITY, PARITY_WHOLE
 from millwright.definitions import Definitions
 from millwright.settings import Settings
 from platform_assets import checks, keys, partitions, specs
@@ -178,8 +179,9 @@ def _check_again(context: dg.AssetExecutionContext, platform: Any, log: Any) -> 
     for view_id, view in definitions.feature_views.items():
         if any(path[:2] == ("features", view_id) for path in wanted):
             results += check_view(conn, definitions, view)
-        if any(path[:2] == ("online", view_id) for path in wanted):
-            results += check_published(conn, platform.redis, definitions, view, project=project)
+        for name, whole in ((PARITY.name, False), (PARITY_WHOLE.name, True)):
+            if ("online", view_id, name) in wanted:
+                results += check_published(conn, platform.redis, definitions, view, project=project, whole=whole)
     yield from log.checked([one for one in results if (*one.asset, one.name) in wanted])
 
 

@@ -61,8 +61,8 @@ def follower() -> dg.AutomationConditionSensorDefinition:
     """Evaluates the conditions every half minute."""
     return dg.AutomationConditionSensorDefinition(
         "definitions",
-        target=dg.AssetSelection.groups("feast"),
+        target=dg.AssetSelection.groups("feast", "models"),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Registers a feature view with Feast when its definition is new or has changed.",
+        description="Registers a feature view with Feast, and verifies a model, when its definition is new or has changed.",
     )

@@ -12,8 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from millwright.definitions import Definitions, FeatureView
+from millwright.definitions import Definitions, FeatureView, Model
 from millwright.definitions.base import Definition
+from millwright.definitions.deployed import view_ids
 from millwright.definitions.durations import format_duration
 from millwright.settings import Settings
 from platform_assets import columns, keys, partitions
@@ -169,6 +170,38 @@ def online(settings: Settings, definitions: Definitions) -> list[dg.AssetSpec]:
         )
         for view in definitions.feature_views.values()
     ]
+
+
+def models(definitions: Definitions) -> list[dg.AssetSpec]:
+    """A model with all its versions: what they read, and nothing of how they were trained."""
+    found = []
+    for name, versions in model_versions(definitions).items():
+        newest = versions[-1]
+        found.append(
+            _spec(
+                keys.models(name),
+                newest.description,
+                grain=f"one model, {len(versions)} version{'s' if len(versions) > 1 else ''}",
+                source=", ".join(f"feature_repo/models/{model.id}.yaml" for model in versions),
+                refresh="when a definition changes; a publish does not run it again",
+                of=versions,
+                kinds={"onnx"},
+                schema=columns.of_model(definitions, newest),
+                tags={"model": name, "version": str(newest.version)},
+                deps=[keys.online(view_id) for view_id in dict.fromkeys(each for model in versions for each in view_ids(model))],
+                table=f"models.{name}",
+                uri=f"onnx://{name}",
+            ).replace_attributes(skippable=True)
+        )
+    return found
+
+
+def model_versions(definitions: Definitions) -> dict[str, list[Model]]:
+    """Model → its versions, the newest last."""
+    found: dict[str, list[Model]] = {}
+    for model in sorted(definitions.models.values(), key=lambda model: (model.model, model.version)):
+        found.setdefault(model.model, []).append(model)
+    return found
 
 
 def owners(definitions: Iterable[Definition]) -> list[str]:

@@ -4,10 +4,20 @@ Belongs here: what is checked, in SELECTs that cost little beside the step. A ch
 Does not: Dagster's events (platform_assets/checks.py), rules for single cells (landing/).
 """
 
-from millwright.checks.catalogue import ONLINE, VIEW, WAREHOUSE, Check
+from millwright.checks.catalogue import ONLINE, ONLINE_WHOLE, VIEW, WAREHOUSE, Check
 from millwright.checks.online import check_published
 from millwright.checks.result import CheckResult
 from millwright.checks.views import check_view
 from millwright.checks.warehouse import check_warehouse
 
-__all__ = ["ONLINE", "VIEW", "WAREHOUSE", "Check", "CheckResult", "check_published", "check_view", "check_warehouse"]
+__all__ = [
+    "ONLINE",
+    "ONLINE_WHOLE",
+    "VIEW",
+    "WAREHOUSE",
+    "Check",
+    "CheckResult",
+    "check_published",
+    "check_view",
+    "check_warehouse",
+]

@@ -28,7 +28,16 @@ NEW_READINGS = Check(name="new_readings", description="Every reading that was de
 QUARANTINE = Check(name="quarantine", description="At most one row in twenty of what was delivered is set aside.")
 VOLUME = Check(name="volume", description="A file has between a tenth and ten times the rows of the dataset's earlier files.")
 FRESHNESS = Check(name="freshness", description="The newest event is younger than the TTL within which features are served.")
-PARITY = Check(name="parity", description="Redis holds each entity's latest feature row, value by value.", blocking=True)
+PARITY = Check(
+    name="parity",
+    description="Redis holds the latest feature row of each of a sample of entities, value by value.",
+    blocking=True,
+)
+PARITY_WHOLE = Check(
+    name="parity_whole",
+    description="Redis holds each entity's latest feature row, value by value, and no other entity's. Every night, and by hand.",
+    blocking=True,
+)
 
 WAREHOUSE: dict[str, tuple[Check, ...]] = {
     "measurements": (SCHEMA, UNIQUE_KEY, NON_EMPTY, DECLARED_RANGES, NEW_READINGS, QUARANTINE, VOLUME, FRESHNESS),
@@ -37,3 +46,6 @@ WAREHOUSE: dict[str, tuple[Check, ...]] = {
 }
 VIEW: tuple[Check, ...] = (SCHEMA, UNIQUE_KEY, NON_EMPTY, DECLARED_RANGES, FRESHNESS)
 ONLINE: tuple[Check, ...] = (PARITY,)
+"""After each publish."""
+ONLINE_WHOLE: tuple[Check, ...] = (PARITY_WHOLE,)
+"""Once a night: every entity is read."""

@@ -18,23 +18,34 @@ SAMPLE = 1_000
 
 
 def check_published(
-    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, view: FeatureView, *, project: str
+    conn: psycopg.Connection[Any],
+    client: redis.Redis,
+    definitions: Definitions,
+    view: FeatureView,
+    *,
+    project: str,
+    whole: bool = False,
 ) -> list[CheckResult]:
-    """Compare SAMPLE entities of a published view in Redis with its latest rows in Postgres."""
-    from millwright.compare import compare_online  # here: Dagster's code location reads the catalogue of checks only
+    """Compare a published view in Redis with its latest rows in Postgres: SAMPLE entities, or with `whole` every one."""
+    from millwright.compare import CAUSES, compare_online  # here: Dagster's code location reads the catalogue of checks only
+    from millwright.registry import applied
 
     def parity() -> Seen:
-        found = compare_online(conn, client, definitions, view, project=project, sample=SAMPLE)
-        counts = {"equal": found.equal, "missing": found.missing, "extra": found.extra, "older": found.older}
-        counts |= {"newer": found.newer, "different": found.different, "undecodable": found.undecodable}
+        status = applied(conn)[view.id].status if view.id in applied(conn) else "not applied"
+        if status not in ("active", "deprecated"):
+            return Seen(True, f"the view is {status}: it is not served", "nothing to compare")
+        found = compare_online(conn, client, definitions, view, project=project, sample=None if whole else SAMPLE)
+        counts: dict[str, int] = {cause: getattr(found, cause) for cause in CAUSES}
         unequal = {cause: count for cause, count in counts.items() if count and cause != "equal"}
         return Seen(
-            not unequal,
+            found.same,
             f"{found.equal} of {found.entities} entities equal"
-            + "".join(f", {count} {cause}" for cause, count in unequal.items()),
+            + "".join(f", {count} {cause}" for cause, count in unequal.items())
+            + ("" if found.same else f": `millwright compare online {view.id} --repair` repairs it"),
             f"{found.entities} of {found.entities} entities equal",
             offending=[difference.model_dump(mode="json") for difference in found.first_differences],
             numbers={"entities": found.entities, **counts},
         )
 
-    return [evaluate(("online", view.id), check, parity) for check in catalogue.ONLINE]
+    checks = catalogue.ONLINE_WHOLE if whole else catalogue.ONLINE
+    return [evaluate(("online", view.id), check, parity) for check in checks]

@@ -128,6 +128,16 @@ def write_now(conn: psycopg.Connection[Any], answer: dict[str, Any], by: str) ->
     write(conn, _rows([(answer, by)]))
 
 
+def logged_since_yesterday(conn: psycopg.Connection[Any], model: str) -> int:
+    """Entities that were asked for in the last 24 hours, of all versions of a model."""
+    query = (
+        "select count(*) from serving.predictions join catalog.models using (model_id)"
+        " where model = %s and predicted_at > now() - interval '1 day'"
+    )
+    row = conn.execute(query, [model]).fetchone()
+    return int(row[0]) if row else 0
+
+
 def write(conn: psycopg.Connection[Any], rows: Sequence[Sequence[Any]], *, again: bool = False) -> None:
     """COPY a batch in one transaction; `again`: unless an earlier attempt committed it. Raises psycopg.Error."""
     with conn.transaction(), conn.cursor() as cursor:
