@@ -123,7 +123,8 @@ def _predicted_text(answer: Predictions) -> Any:
         )
         for name, each in one.features.items()
     ]
-    named = [f"{word}: {', '.join(names)}." for word, names in (("Missing", one.missing), ("Stale", one.stale)) if names]
+    found = (("Missing", one.missing), ("Stale", one.stale)) if one.outputs is not None else ()  # a refusal names them itself
+    named = [f"{word}: {', '.join(names)}." for word, names in found if names]
     return Group(head + (told if one.outputs is not None else f"refused: {one.reason}."), *named, rows(lines))
 
 

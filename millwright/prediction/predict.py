@@ -177,7 +177,7 @@ class _Given:
         self._missing: dict[int, list[str]] = {}
         self._stale: dict[int, list[str]] = {}
         self._imputed: set[tuple[int, int]] = set()
-        self._reasons: dict[int, list[str]] = {}
+        self._reasons: dict[int, dict[str, list[str]]] = {}
         for place, (name, column) in enumerate(zip(names, columns, strict=True)):
             if column.statuses.count("PRESENT") == rows:
                 continue
@@ -194,7 +194,7 @@ class _Given:
                     values[row] = impute[name.feature]
                     self._imputed.add((row, place))
                 else:
-                    self._reasons.setdefault(row, []).append(f"{name.reference} is {status}")
+                    self._reasons.setdefault(row, {}).setdefault(status, []).append(name.reference)
 
     def all_stale(self) -> None:
         """Every feature is of an earlier read."""
@@ -212,7 +212,7 @@ class _Given:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 fits = np.isfinite(array).reshape(len(kept), -1).all(axis=1)
                 for row in (kept[place] for place in np.flatnonzero(~fits)):
-                    self._reasons[row] = [f"a value is too large for the model's input {name}"]
+                    self._reasons[row] = {"too large for 32 bits": [f"a value of {name}"]}
                 return self.outputs(session)
         return dict(zip(kept, session.run(fed, len(kept)), strict=True))
 
@@ -239,13 +239,17 @@ class _Given:
                 "entity": dict(entity),
                 "status": "refused" if row in self._reasons else "predicted",
                 "outputs": outputs.get(row),
-                "reason": "; ".join(self._reasons.get(row, ())),
+                "reason": "; ".join(_said(status, which) for status, which in self._reasons.get(row, {}).items()),
                 "missing": self._missing.get(row, []),
                 "stale": self._stale.get(row, []),
                 "features": {name: column[row] for name, column in zip(names, features, strict=True)},
             }
             for row, entity in enumerate(entities)
         ]
+
+
+def _said(status: str, names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {status}"
 
 
 def _name(entity: Mapping[str, Any]) -> str:

@@ -113,7 +113,7 @@ def test_predictions_with_what_they_were_made_of(served: Served, monkeypatch: py
     assert several[1]["outputs"] is None and several[1]["features"][LAST]["value"] is None
     refused = served.ask("strict_v1", NONE)
     assert (refused.status_code, refused.json()["error"]) == (422, "refused")
-    assert refused.json()["message"] == f"nothing was predicted; machine_id={NONE}: {LAST} is NOT_FOUND; {COUNT} is NOT_FOUND"
+    assert refused.json()["message"] == f"nothing was predicted; machine_id={NONE}: {LAST}, {COUNT} are NOT_FOUND"
 
     lenient = served.ask("kind", FRESH, OLD, GAP, NONE).json()["predictions"]
     assert [one["outputs"] for one in lenient] == [{"score": 71.5}, {"score": 12.5}, {"score": 30.5}, None]
@@ -126,7 +126,7 @@ def test_predictions_with_what_they_were_made_of(served: Served, monkeypatch: py
     assert [(row[0], row[1]) for row in rows[:6]] == [(0, "strict_v1"), *((n, "strict_v1") for n in range(5))]
     assert rows[0][2:5] == ({"machine_id": FRESH}, "predicted", {"score": 71.5})
     assert rows[0][5][LAST]["value"] == 1.5 and rows[0][7].startswith("key ")
-    assert (rows[2][3], rows[2][4], rows[2][6]) == ("refused", None, f"{LAST} is OUTSIDE_MAX_AGE; {COUNT} is OUTSIDE_MAX_AGE")
+    assert (rows[2][3], rows[2][4], rows[2][6]) == ("refused", None, f"{LAST}, {COUNT} are OUTSIDE_MAX_AGE")
     _refuses(served)
     _commands(served, monkeypatch, capsys)
 
