@@ -3,8 +3,8 @@
 `python examples/press_failures.py -o press_failures.onnx`; then `millwright deploy`, as docs/predictions.md shows.
 Belongs here: rows, labels, a split by time, a logistic regression, what it reaches. Does not: deploying it.
 
-How it is judged: it learns from the first 70 % of the time and is judged on the last 30 %, with a gap of 24 hours between: no label
-of the one lies in the other. A row is left out while its 24 hours are not over, and while its machine stands broken.
+How it is judged: it learns from the first 70 % of the time and is judged on the last 30 %, with a gap of 24 hours between: no
+label of the one lies in the other. A row is left out while its 24 hours are not over, and while its machine stands broken.
 """
 
 from __future__ import annotations
