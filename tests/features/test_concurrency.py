@@ -24,6 +24,7 @@ from tests.features.oracle import SECOND, Event
 from tests.features.plant import BASE, Plant, all_days
 from tests.features.test_engine import FEATURES
 
+pytestmark = pytest.mark.property  # `make torture` ends them at every statement
 FEW = FEATURES[::4]
 DAYS = [None, all_days()] if torture() else [None]
 Act = Callable[[psycopg.Connection[Any]], None]
