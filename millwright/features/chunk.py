@@ -142,8 +142,10 @@ class Chunk:
         number = tiles.column("entity_id").to_numpy()
         size, tile = tiles.column("tile_us").to_numpy(), tiles.column("tile").to_numpy()
         mine = (tile >= self._first[number] // size) & (tile <= self._last[number] // size)
-        tiles = tiles.filter(pa.array(mine))
-        keys = self._keys([self.segments[int(place)].key for place in number[mine]])
+        order = np.flatnonzero(mine)
+        order = order[np.lexsort((tile[order], size[order], number[order]))]  # as the table's index, which grows faster so
+        tiles = tiles.take(pa.array(order))
+        keys = self._keys([self.segments[int(place)].key for place in number[order]])
         columns = {key_column(name): values for name, values in keys.items()}
         columns |= {name: tiles.column(name) for name in tiles.column_names if name != "entity_id"}
         return pa.table(columns).select(history.tile_columns(self.tables))

@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg import IsolationLevel
 from pydantic import BaseModel, ConfigDict
 
+from millwright.ahead import ahead
 from millwright.definitions import Definitions, FeatureView
 from millwright.features.chunk import Chunk
 from millwright.features.compute import Computation, Tables, engine
@@ -28,6 +29,9 @@ from millwright.warehouse.copy import ArrowReader, arrow_reader
 from millwright.warehouse.read import Series, series_of
 from millwright.warehouse.tables import ViewTables
 from millwright.warehouse.timestamps import day_us, to_us
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Days = tuple[date, date]
 EngineName = Literal["duckdb", "spark"]
@@ -152,22 +156,32 @@ class _Refresh:
         limit = self.settings.refresh_rows_per_chunk
         with self._stage("plan"):
             planned = list(chunks(self.conn, self.tables, of_key, work, limit, pieces=in_order))
-        with self._computation() as run, arrow_reader(self.conn) as reader:
-            results = iter(run.results(self._read(planned, reader)))
-            for number, chunk in enumerate(planned):
-                with self._stage("compute"):  # reads as it goes
-                    rows, tiles = next(results)
-                    chunk.keep(tiles)
-                    computed, tolerances = chunk.versions(rows)
+        with (
+            self._computation() as run,
+            arrow_reader(self.conn) as reader,
+            closing(ahead(self._results(run, planned, reader))) as results,
+        ):
+            for number, (chunk, computed, tolerances, tiles) in enumerate(results):
                 with self._stage("write"):
                     if number == 0:
                         history.open_stage(self.conn, self.tables, tolerances)
                     self.days += history.write_versions(self.conn, self.tables, chunk.as_table(), computed, created, tolerances)
-                    self.counts["tiles_written"] += history.write_tiles(
-                        self.conn, self.tables, chunk.rebuilt(), chunk.rebuilt_tiles(tiles)
-                    )
+                    self.counts["tiles_written"] += history.write_tiles(self.conn, self.tables, chunk.rebuilt(), tiles)
                 self.counts["computed"] += computed.num_rows
         self.stages["compute"] -= self.stages["read"]
+
+    def _results(
+        self, run: Computation, planned: Sequence[Chunk], reader: ArrowReader
+    ) -> Iterator[tuple[Chunk, pa.Table, list[str], pa.Table]]:
+        """Of each chunk its rows, the features with a tolerance, and its tiles. One is computed while another is written."""
+        results = iter(run.results(self._read(planned, reader)))
+        for chunk in planned:
+            with self._stage("compute"):  # reads as it goes
+                rows, tiles = next(results)
+                chunk.keep(tiles)
+                computed, tolerances = chunk.versions(rows)
+                rebuilt = chunk.rebuilt_tiles(tiles)
+            yield chunk, computed, tolerances, rebuilt
 
     def _read(self, chunks: Sequence[Chunk], reader: ArrowReader) -> Iterator[Tables]:
         for chunk in chunks:

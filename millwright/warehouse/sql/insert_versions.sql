@@ -4,4 +4,4 @@ from compared d
 join recomputed n on n.entity_id = d.segment and n.event_timestamp = d.event_timestamp
 join refreshed s on s.segment = d.segment
 where d.computed and not d.same
-order by {segment_keys}, n.event_timestamp
+order by d.segment, n.event_timestamp
