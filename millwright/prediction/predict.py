@@ -19,7 +19,7 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from millwright.online.read import Column, Status, read
-from millwright.online.served import Served
+from millwright.online.served import Served, Wanted
 from millwright.online.stores import from_micros
 from millwright.prediction.served import ModelInput, ServedModel, inputs
 from millwright.prediction.session import Session
@@ -120,27 +120,28 @@ def predict(
     entities: Sequence[Mapping[str, Any]],
     *,
     project: str,
-    memory: Memory | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """The fields of a Predictions for these entities, by one round trip to Redis.
 
-    `memory`: what may be answered from while Redis is away, if the model's policy is to use stale values.
     Raises UnknownFeature, BadEntity, Undecodable, redis.RedisError, BadModel.
     """
-    model, now = loaded.model.definition, now or datetime.now(UTC)
+    now = now or datetime.now(UTC)
     wanted = loaded.model.wanted(served)
-    read_at = None
-    uses_stale = model.on_stale == "use"
-    try:
-        columns = read(client, wanted, entities, project=project, now=now, keep_old=uses_stale)
-        if uses_stale and memory is not None:
-            memory.keep(model.id, entities, columns, now)
-    except redis.RedisError:
-        recalled = memory.recall(model.id, entities) if uses_stale and memory is not None else None
-        if recalled is None:
-            raise
-        columns, read_at = recalled
+    columns = read(client, wanted, entities, project=project, now=now, keep_old=loaded.model.uses_stale)
+    return answer(loaded, wanted, entities, columns, now)
+
+
+def answer(
+    loaded: Loaded,
+    wanted: Sequence[Wanted],
+    entities: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    now: datetime,
+    read_at: datetime | None = None,
+) -> dict[str, Any]:
+    """The fields of a Predictions from features that were read; `read_at`: they are of an earlier read. Raises BadModel."""
+    model = loaded.model.definition
     given = _Given(model.on_missing, model.on_stale, model.impute, inputs(wanted), columns, len(entities))
     if read_at is not None:
         given.all_stale()

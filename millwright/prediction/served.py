@@ -29,6 +29,11 @@ class ServedModel:
     status: str
     views: Mapping[str, str]
 
+    @property
+    def uses_stale(self) -> bool:
+        """Whether it may be given values past their TTL, and those that were read last while Redis is away."""
+        return self.definition.on_stale == "use"
+
     def wanted(self, served: Served) -> list[Wanted]:
         """Its inputs in order. Raises UnknownFeature where a view is no longer served."""
         return served.wanted(self.definition.features)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Session:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors have no class of their own in common
             raise BadModel(f"ONNX Runtime does not load it: {_first_line(error)}") from error
+        self.seconds = 0.0  # that the last run took
         self.inputs = tuple(_port(each) for each in self._session.get_inputs())
         self.outputs = tuple(each.name for each in self._session.get_outputs())
         for each in self._session.get_outputs():
@@ -69,10 +71,12 @@ class Session:
 
     def run(self, fed: Mapping[str, Array], rows: int) -> list[dict[str, Any]]:
         """Outputs by name of each row. Raises BadModel where the model fails, or gives other than a value a row."""
+        began = time.perf_counter()
         try:
             found = self._session.run(None, dict(fed))
         except Exception as error:  # as above
             raise BadModel(f"it fails: {_first_line(error)}") from error
+        self.seconds = time.perf_counter() - began
         columns = [_rows(name, value, rows) for name, value in zip(self.outputs, found, strict=True)]
         return [dict(zip(self.outputs, values, strict=True)) for values in zip(*columns, strict=True)]
 

@@ -1,16 +1,27 @@
-"""What is served, as each process knows it. Does not: reading the catalog's tables (online/served.py)."""
+"""What is served, as each process knows it. Does not: reading the catalog's tables (online/served.py, prediction/served.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 import psycopg
 
 from millwright.online.served import Served
+from millwright.prediction.served import ServedModels
 from millwright.serving.keyring import Connect
 
 FRESH_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """Feature views and models as they were at one moment."""
+
+    at: float
+    views: Served
+    models: ServedModels
 
 
 class Catalog:
@@ -21,7 +32,7 @@ class Catalog:
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._known: tuple[float, Served] | None = None
+        self._known: Known | None = None
         self._away = False
 
     @property
@@ -30,29 +41,26 @@ class Catalog:
         return self._known is not None
 
     async def served(self) -> Served:
-        """What is served. Raises psycopg.Error when it was never read and cannot be."""
-        known = self._fresh()
-        return known if known is not None else await asyncio.to_thread(self.look_again)
+        """The feature views. Raises psycopg.Error when the catalog was never read and cannot be."""
+        return (await self.known()).views
 
-    def served_now(self) -> Served:
-        """As `served`, for a thread."""
-        known = self._fresh()
-        return known if known is not None else self.look_again()
-
-    def _fresh(self) -> Served | None:
+    async def known(self) -> Known:
+        """Feature views and models. Raises as `served` does."""
         known = self._known
-        return known[1] if known is not None and (self._away or time.monotonic() - known[0] < FRESH_SECONDS) else None
+        if known is not None and (self._away or time.monotonic() - known.at < FRESH_SECONDS):
+            return known
+        return await asyncio.to_thread(self.look_again)
 
-    def look_again(self) -> Served:
+    def look_again(self) -> Known:
         """Read it, or give the last one known while Postgres is away. Blocks; raises psycopg.Error when there is none."""
         known = self._known
         try:
             with self._connect() as conn:
-                served = Served.from_catalog(conn)
+                found = Known(time.monotonic(), Served.from_catalog(conn), ServedModels.from_catalog(conn))
         except psycopg.OperationalError:
             self._away = True
             if known is None:
                 raise
-            return known[1]
-        self._known, self._away = (time.monotonic(), served), False
-        return served
+            return known
+        self._known, self._away = found, False
+        return found

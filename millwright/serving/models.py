@@ -1,37 +1,43 @@
 """Predictions over HTTP: `/v1/models`, `/v1/models/{model}/predict`.
 
-Belongs here: routes, the models that this process has loaded, when they are looked at again. Does not: predicting (prediction/),
-the log (predictions.py).
+Belongs here: routes, the models that this process has loaded. Does not: predicting (prediction/), which models there are
+(catalog.py), the log (predictions.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Any
 
 import orjson
-import psycopg
+import redis
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from millwright.prediction.predict import Loaded, Memory, Predictions, predict
+from millwright.online.read import Column
+from millwright.online.served import Wanted
+from millwright.prediction.predict import Loaded, Memory, Predictions, answer
 from millwright.prediction.served import ServedModel, ServedModels
-from millwright.prediction.session import BadModel, ChangedFile, load_session
+from millwright.prediction.session import BadModel, ChangedFile, Session, load_session
 from millwright.registry import ModelsReport, read_models
 from millwright.serving.access import problems, scope
-from millwright.serving.catalog import FRESH_SECONDS
 from millwright.serving.contract import entity_rows
+from millwright.serving.direct import Direct
 from millwright.serving.predictions import PredictionLog
 from millwright.serving.problems import Problem, Refused
 from millwright.serving.state import State
+from millwright.serving.watched import KEY_ID
 
 MAX_VALUES = 100_000
 log = logging.getLogger(__name__)
+SLOW_SECONDS, MANY = 0.002, 100
 router = APIRouter(prefix="/v1/models", tags=["models"])
+direct = APIRouter(route_class=Direct)
 
 
 class PredictRequest(BaseModel):
@@ -49,15 +55,14 @@ class NothingPredicted(Problem):
 
 
 class Predictor:
-    """The models of a process: the catalog, looked at again every few seconds, a session for each that is asked for, the log."""
+    """The models that a process has loaded, what it remembers for those that may answer while Redis is away, and the log."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.log = PredictionLog(state.connection)
+        self.log = PredictionLog(state.connection, told=self._count)
         self._memory = Memory()
         self._lock = threading.Lock()
-        self._known: tuple[float, ServedModels] | None = None
-        self._sessions: dict[tuple[str, str], Loaded] = {}
+        self._sessions: dict[str, Session] = {}
 
     def open(self) -> None:
         """Start the log."""
@@ -67,46 +72,60 @@ class Predictor:
         """Write what the log still has."""
         self.log.close()
 
-    def predict(self, name: str, entities: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:
-        """The fields of a Predictions; logged. Raises what predict() raises, UnknownModel, ChangedFile, psycopg.Error."""
-        loaded = self._loaded(self._models().model(name))
-        served = self._state.catalog.served_now()
-        width = len(loaded.model.wanted(served))
-        if len(entities) * width > MAX_VALUES:
-            what = f"{len(entities)} entities × {width} features are more than {MAX_VALUES} values: ask in parts"
-            raise Refused(422, "too_many", what)
-        answer = predict(self._state.redis, served, loaded, entities, project=self._state.project, memory=self._memory)
-        self.log.take(answer, by)
-        return answer
+    async def predict(self, name: str, entities: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:
+        """The fields of a Predictions; logged.
 
-    def _models(self) -> ServedModels:
-        """The catalog; the last one known while Postgres is away."""
-        known = self._known
-        if known and time.monotonic() - known[0] < FRESH_SECONDS:
-            return known[1]
-        try:
-            with self._state.connection() as conn:
-                found = ServedModels.from_catalog(conn)
-        except psycopg.OperationalError:
-            if known is None:
-                raise
-            found = known[1]
-        self._known = (time.monotonic(), found)
+        Raises Refused, UnknownModel, UnknownFeature, BadEntity, Undecodable, ChangedFile, BadModel, redis.RedisError,
+        psycopg.Error.
+        """
+        known = await self._state.catalog.known()
+        model = known.models.model(name)
+        wanted = model.wanted(known.views)
+        if len(entities) * len(wanted) > MAX_VALUES:
+            what = f"{len(entities)} entities × {len(wanted)} features are more than {MAX_VALUES} values: ask in parts"
+            raise Refused(422, "too_many", what)
+        session = self._sessions.get(model.definition.onnx.sha256)
+        if session is None:
+            session = await asyncio.to_thread(self._load, model, known.models)
+        columns, read_at = await self._features(model, wanted, entities)
+        arguments = Loaded(model, session), wanted, entities, columns, datetime.now(UTC), read_at
+        # What takes long would keep every other request waiting; a thread costs more than what takes none.
+        if session.seconds > SLOW_SECONDS or len(entities) > MANY:
+            found = await asyncio.to_thread(answer, *arguments)
+        else:
+            found = answer(*arguments)
+        self.log.take(found, by)
         return found
 
-    def _loaded(self, model: ServedModel) -> Loaded:
-        """The model with its session, loaded once; one that is served no more is let go."""
-        key = model.definition.id, model.definition_hash
-        loaded = self._sessions.get(key)
-        if loaded is None:
-            with self._lock:
-                loaded = self._sessions.get(key)
-                if loaded is None:
-                    session = load_session(self._state.settings.feature_repo, model.definition)
-                    loaded = Loaded(model, session)
-                    there = {(each.definition.id, each.definition_hash) for each in self._models().models.values()}
-                    self._sessions = {name: one for name, one in self._sessions.items() if name in there} | {key: loaded}
-        return loaded if loaded.model is model else Loaded(model, loaded.session)
+    async def _features(
+        self, model: ServedModel, wanted: Sequence[Wanted], entities: Sequence[dict[str, Any]]
+    ) -> tuple[list[Column], datetime | None]:
+        """The features now, or as they were read last where Redis is away and the model allows it."""
+        try:
+            columns = await self._state.read(wanted, entities, keep_old=model.uses_stale)
+        except redis.RedisError:
+            recalled = self._memory.recall(model.definition.id, entities) if model.uses_stale else None
+            if recalled is None:
+                raise
+            return recalled
+        if model.uses_stale:
+            self._memory.keep(model.definition.id, entities, columns, datetime.now(UTC))
+        return columns, None
+
+    def _load(self, model: ServedModel, there: ServedModels) -> Session:
+        """Load a model's file, once; those that are served no more are let go."""
+        sha256 = model.definition.onnx.sha256
+        with self._lock:
+            if sha256 not in self._sessions:
+                session = load_session(self._state.settings.feature_repo, model.definition)
+                served = {each.definition.onnx.sha256 for each in there.models.values() if each.status != "retired"}
+                self._sessions = {key: one for key, one in self._sessions.items() if key in served} | {sha256: session}
+            return self._sessions[sha256]
+
+    def _count(self, waiting: int, dropped: int) -> None:
+        self._state.metrics.predictions_waiting.set(waiting)
+        if dropped:
+            self._state.metrics.predictions_dropped.inc(dropped)
 
 
 @router.get("", response_model=ModelsReport, responses=problems(401, 403, 503), dependencies=[scope("predict")])
@@ -116,30 +135,34 @@ def models(request: Request) -> ModelsReport:
         return read_models(conn)
 
 
-@router.post(
+@direct.post(
     "/{model}/predict",
     response_model=Predictions,
-    responses={**problems(401, 403, 404, 413, 503), 422: {"model": NothingPredicted | Problem}},
+    responses={**problems(401, 403, 404, 413, 415, 503), 422: {"model": NothingPredicted | Problem}},
+    dependencies=[scope("predict")],
 )
-def predict_(model: str, body: PredictRequest, request: Request, key: Annotated[str, scope("predict")]) -> Response:
+async def predict(body: PredictRequest, request: Request, model: str) -> Response:
     """Predictions of a model for entities, from their features as they are online.
 
     `model` is a version, `press_failures_v1`, or a name, which means its active version. Each answer has the features that were
     given to the model with their event times and statuses. An entity with missing or stale features is refused or given the
     declared values, as the model's definition says; where every entity was refused, the answer is 422.
     """
-    predictor: Predictor = request.app.state.predictor
+    predictor: Predictor = request.scope["app"].state.predictor
     try:
-        answer = predictor.predict(model, entity_rows(body.entities), f"key {key}")
+        found = await predictor.predict(model, entity_rows(body.entities), f"key {request.scope[KEY_ID]}")
     except (ChangedFile, BadModel) as error:
         log.error("model %s: %s", model, error)
         raise Refused(503, "model_unavailable", f"the model {model} cannot be used: {_public(error)}") from error
-    if all(one["status"] == "refused" for one in answer["predictions"]):
-        first = answer["predictions"][0]
+    if all(one["status"] == "refused" for one in found["predictions"]):
+        first = found["predictions"][0]
         named = " ".join(f"{name}={value}" for name, value in first["entity"].items())
-        problem = {"error": "refused", "message": f"nothing was predicted; {named}: {first['reason']}", **answer}
+        problem = {"error": "refused", "message": f"nothing was predicted; {named}: {first['reason']}", **found}
         return Response(orjson.dumps(problem), 422, media_type="application/json")
-    return Response(orjson.dumps(answer), media_type="application/json")
+    return Response(orjson.dumps(found), media_type="application/json")
+
+
+router.include_router(direct)
 
 
 def _public(error: Exception) -> str:

@@ -37,8 +37,15 @@ Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 class PredictionLog:
     """Takes answers, writes them in batches in a thread of its own. Every method may be called from any thread."""
 
-    def __init__(self, connect: Connect, max_waiting: int = MAX_WAITING, drain_seconds: float = DRAIN_SECONDS) -> None:
-        self._connect, self._max, self._drain = connect, max_waiting, drain_seconds
+    def __init__(
+        self,
+        connect: Connect,
+        max_waiting: int = MAX_WAITING,
+        drain_seconds: float = DRAIN_SECONDS,
+        told: Callable[[int, int], None] = lambda waiting, dropped: None,
+    ) -> None:
+        """`told`: is called with how many wait, and how many were dropped since it was called last."""
+        self._connect, self._max, self._drain, self._told = connect, max_waiting, drain_seconds, told
         self._news = threading.Condition()
         self._waiting: deque[tuple[dict[str, Any], str]] = deque()
         self._rows = 0  # of _waiting, and of what is being written
@@ -63,6 +70,7 @@ class PredictionLog:
         with self._news:
             if self._stopping is not None or self._rows + count > self._max:
                 self.dropped += count
+                self._told(self._rows, count)
                 return
             self._waiting.append((answer, by))
             self._rows += count
@@ -86,6 +94,7 @@ class PredictionLog:
                 self._rows -= len(rows)
                 self.written += len(rows) if done else 0
                 self.dropped += 0 if done else len(rows)
+                self._told(self._rows, 0 if done else len(rows))
 
     def _next(self) -> list[tuple[dict[str, Any], str]]:
         """Answers to write; none once all is written and it is to stop."""

@@ -76,10 +76,13 @@ class State:
         with self._pool.connection() as conn:
             yield conn
 
-    async def read(self, wanted: Sequence[Wanted], rows: Sequence[dict[str, Any]]) -> list[Column]:
-        """Features of entities, from Redis, now. Raises BadEntity, redis.RedisError, Undecodable."""
+    async def read(self, wanted: Sequence[Wanted], rows: Sequence[dict[str, Any]], *, keep_old: bool = False) -> list[Column]:
+        """Features of entities, from Redis, now; with `keep_old` values past the TTL too.
+
+        Raises BadEntity, redis.RedisError, Undecodable.
+        """
         question = Question(wanted, rows, project=self.project)
-        return question.columns(await self._pipe.ask(question.asked))
+        return question.columns(await self._pipe.ask(question.asked), keep_old=keep_old)
 
     def _go_round(self) -> None:
         """Each second: look again at what is known, and write what waits. A failure is over by the next round, or goes on."""

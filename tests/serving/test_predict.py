@@ -214,7 +214,8 @@ def test_redis_away_is_an_answer_only_where_the_model_allows_a_stale_one(served:
         (one,) = answer["predictions"]
         assert (one["outputs"], one["stale"]) == ({"score": 71.5}, [LAST, COUNT])
         store.config_set("maxclients", 100)
-    assert served.ask("kind", FRESH).json()["read_at"] is None
+    soon(lambda: served.ask("kind", FRESH).json()["read_at"] is None)
+    assert served.ask("strict", FRESH).status_code == 200
 
 
 def test_none_is_lost_on_a_clean_stop(served: Served) -> None:
