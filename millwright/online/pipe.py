@@ -73,15 +73,11 @@ class _Lane:
         stream = self._stream
         if stream is None or stream.broken is not None:
             stream = await self._connected()
-        answer = stream.ask(commands, count)
         try:
-            async with asyncio.timeout(self._seconds):
-                return await answer
-        except TimeoutError:
-            error = redis.TimeoutError(f"Redis did not answer in {self._seconds:g} s")
+            return await stream.ask(commands, count)
+        except redis.TimeoutError as error:
             self._failed = (time.monotonic(), error)
-            stream.end(error)
-            raise error from None
+            raise
 
     def close(self) -> None:
         if self._stream is not None:
@@ -105,7 +101,7 @@ class _Lane:
         try:
             async with asyncio.timeout(self._seconds):
                 taken = await asyncio.to_thread(_taken, self._client)
-                _, stream = await asyncio.get_running_loop().create_connection(_Stream, sock=taken)
+                _, stream = await asyncio.get_running_loop().create_connection(lambda: _Stream(self._seconds), sock=taken)
         except TimeoutError:
             raise redis.TimeoutError(f"Redis did not answer in {self._seconds:g} s") from None
         except OSError as error:
@@ -117,24 +113,49 @@ class _Lane:
 class _Stream(asyncio.Protocol):
     """Replies to the questions on the way, in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.broken: redis.RedisError | None = None
+        self._seconds = seconds
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[asyncio.Future[list[Reply]], int]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[list[Reply]], int, float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._found: list[Reply] = []
+        self._commands: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
         self._failure: redis.RedisError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def ask(self, commands: bytes, count: int) -> asyncio.Future[list[Reply]]:
-        answer: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[list[Reply]] = self._loop.create_future()
         if self.broken is not None:
             answer.set_exception(self.broken)
             return answer
-        self._waiting.append((answer, count))
-        self._transport.write(commands)
+        self._waiting.append((answer, count, self._loop.time() + self._seconds))
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._seconds, self._look)
+        self._commands.append(commands)
+        if len(self._commands) == 1:
+            self._loop.call_soon(self._send)
         return answer
+
+    def _send(self) -> None:
+        """What was asked in this turn of the loop, by one call of the system."""
+        commands, self._commands = self._commands, []
+        if self.broken is None:
+            self._transport.write(b"".join(commands))
+
+    def _look(self) -> None:
+        """One timer for all: the oldest question is the first to be late."""
+        self._watch = None
+        if not self._waiting:
+            return
+        left = self._waiting[0][2] - self._loop.time()
+        if left <= 0:
+            self.end(redis.TimeoutError(f"Redis did not answer in {self._seconds:g} s"))
+        else:
+            self._watch = self._loop.call_later(left, self._look)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -153,7 +174,7 @@ class _Stream(asyncio.Protocol):
         if isinstance(reply, hiredis.ReplyError):
             self._failure = redis.ResponseError(str(reply))
         self._found.append(reply)
-        answer, count = self._waiting[0]
+        answer, count, _ = self._waiting[0]
         if len(self._found) < count:
             return
         self._waiting.popleft()
@@ -173,7 +194,9 @@ class _Stream(asyncio.Protocol):
             return
         self.broken = error
         waiting, self._waiting = self._waiting, deque()
-        for answer, _ in waiting:
+        if self._watch is not None:
+            self._watch.cancel()
+        for answer, _, _ in waiting:
             if not answer.done():
                 answer.set_exception(error)
         self._transport.abort()

@@ -6,11 +6,11 @@ Belongs here: values, statuses, event times, TTL. Does not: names to versions (s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 import redis
@@ -97,8 +97,7 @@ def answer(
     return OnlineAnswer(features=names, rows=rows)
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A feature of each entity: its value (None unless the status is PRESENT), status, and event time in µs (None: no row)."""
 
     values: Sequence[Any]
@@ -127,8 +126,34 @@ def read(
     Columns of one view have the same `events`. `keep_old`: values that are OUTSIDE_MAX_AGE are told too.
     Raises BadEntity, redis.RedisError, Undecodable.
     """
-    question = Question(wanted, entity_rows, project=project)
+    question = Question(Plan(wanted, project=project), entity_rows)
     return question.columns(lookup(client, question.asked), now, keep_old=keep_old)
+
+
+class Plan:
+    """How some features are read, whatever the entities: made once, asked often."""
+
+    def __init__(self, wanted: Sequence[Wanted], *, project: str) -> None:
+        views = {want.view.view_id: want.view for want in wanted}
+        names = {view: list(dict.fromkeys(w.feature for w in wanted if w.view.view_id == view)) for view in views}
+        self.wanted = wanted
+        self.views = [
+            (
+                view,
+                _fields(view_id, tuple(names[view_id])),
+                _key_encoder(project, tuple(view.join_keys.items())),
+                len(names[view_id]),
+            )
+            for view_id, view in views.items()
+        ]
+        starts = dict(zip(views, itertools.accumulate(map(len, names.values()), initial=0), strict=False))
+        self.places = [starts[w.view.view_id] + names[w.view.view_id].index(w.feature) for w in wanted]
+
+
+@lru_cache(maxsize=256)
+def plan_of(served: Served, references: tuple[str, ...], project: str) -> Plan:
+    """The plan of `served.wanted(references)`, kept: clients ask the same again and again. Raises UnknownFeature."""
+    return Plan(served.wanted(references), project=project)
 
 
 class Question:
@@ -137,24 +162,20 @@ class Question:
     `asked`: fields and keys, as `lookup` takes them. Raises BadEntity.
     """
 
-    def __init__(self, wanted: Sequence[Wanted], entity_rows: Sequence[Mapping[str, Any]], *, project: str) -> None:
-        self._wanted = wanted
-        self._views = {want.view.view_id: want.view for want in wanted}
-        self._names = {view: tuple(dict.fromkeys(w.feature for w in wanted if w.view.view_id == view)) for view in self._views}
-        self._places = {view_id: _places(project, view, entity_rows) for view_id, view in self._views.items()}
-        self.asked = [(_fields(view_id, self._names[view_id]), list(self._places[view_id][0])) for view_id in self._views]
+    def __init__(self, plan: Plan, entity_rows: Sequence[Mapping[str, Any]]) -> None:
+        self._plan = plan
+        self._places = [_places(view, encode, entity_rows) for view, _, encode, _ in plan.views]
+        self.asked = [(fields, list(keys)) for (_, fields, _, _), (keys, _) in zip(plan.views, self._places, strict=True)]
 
     def columns(self, replies: Sequence[Reply], now: datetime | None = None, *, keep_old: bool = False) -> list[Column]:
         """A column for each wanted feature; columns of one view have the same `events`. Raises Undecodable."""
         instant = micros(now or datetime.now(UTC))
-        found: dict[tuple[str, str], Column] = {}
+        found: list[Column] = []
         start = 0
-        for view_id, (keys, rows) in self._places.items():
-            names = self._names[view_id]
-            columns = _columns(replies[start : start + len(keys)], len(names), rows, self._views[view_id].ttl, instant, keep_old)
-            found |= {(view_id, name): column for name, column in zip(names, columns, strict=True)}
+        for (view, _, _, count), (keys, rows) in zip(self._plan.views, self._places, strict=True):
+            found += _columns(replies[start : start + len(keys)], count, rows, view.ttl, instant, keep_old)
             start += len(keys)
-        return [found[want.view.view_id, want.feature] for want in self._wanted]
+        return [found[place] for place in self._plan.places]
 
 
 @lru_cache(maxsize=1024)
@@ -167,11 +188,14 @@ def _key_encoder(project: str, join_keys: tuple[tuple[str, str], ...]) -> Callab
     return codec.key_encoder(project, dict(join_keys))
 
 
+def _encoder(project: str, view: ServedView) -> Callable[[Mapping[str, Any]], bytes]:
+    return _key_encoder(project, tuple(view.join_keys.items()))
+
+
 def _places(
-    project: str, view: ServedView, entity_rows: Sequence[Mapping[str, Any]]
+    view: ServedView, encode: Callable[[Mapping[str, Any]], bytes], entity_rows: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[bytes, int], list[int] | None]:
     """The keys that are asked for with their places, and the place of each row's key; None where they are the rows' own."""
-    encode = _key_encoder(project, tuple(view.join_keys.items()))
     try:
         keys = [encode(row) for row in entity_rows]
     except KeyError as error:

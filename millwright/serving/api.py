@@ -1,7 +1,7 @@
 """The API: `python -m millwright.serving`, or `uvicorn --factory millwright.serving.api:create_app`.
 
 Belongs here: the application put together. Does not: routes (features.py, models.py, uploads.py, explain.py, health.py), keys
-(access.py), errors (problems.py), the server (__main__.py).
+(access.py), errors (problems.py), the server (server.py).
 """
 
 from __future__ import annotations

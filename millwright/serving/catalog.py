@@ -56,11 +56,13 @@ class Catalog:
         known = self._known
         try:
             with self._connect() as conn:
-                found = Known(time.monotonic(), Served.from_catalog(conn), ServedModels.from_catalog(conn))
+                views, models = Served.from_catalog(conn), ServedModels.from_catalog(conn)
         except psycopg.OperationalError:
             self._away = True
             if known is None:
                 raise
             return known
-        self._known, self._away = found, False
-        return found
+        if known is not None and views.views == known.views.views:
+            views = known.views  # what is kept of them stays good
+        self._known, self._away = Known(time.monotonic(), views, models), False
+        return self._known

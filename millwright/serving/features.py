@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -15,8 +16,8 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from millwright.online.read import Column, OnlineAnswer
-from millwright.online.served import Wanted
+from millwright.online.read import Column, OnlineAnswer, Plan, plan_of
+from millwright.online.served import Served, Wanted
 from millwright.online.stores import from_micros
 from millwright.serving.access import problems, scope
 from millwright.serving.contract import OnlineFeaturesAnswer, OnlineFeaturesRequest, RowsRequest, entity_rows
@@ -38,10 +39,12 @@ async def get_online_features(body: OnlineFeaturesRequest, request: Request) -> 
     if bool(body.features) == (body.feature_service is not None):
         raise Refused(422, "no_features", "give either features or feature_service")
     rows = entity_rows(body.entities)
-    served = await state.catalog.served()
-    wanted = served.wanted(body.features or [str(body.feature_service)])
-    names = feature_names(wanted, full=body.full_feature_names)
-    columns = await _read(state, wanted, rows)
+    shape = await _shape(state, tuple(body.features or [str(body.feature_service)]))
+    names = shape.full_names if body.full_feature_names else shape.names
+    if len(set(names)) < len(names):
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise Refused(422, "ambiguous", f"{', '.join(doubled)} would occur twice: ask once, or set full_feature_names")
+    columns = await _read(state, shape, rows)
     times: dict[int, list[str]] = {}  # columns of one view share them
     results: list[dict[str, Any]] = [_keys_vector(values) for values in body.entities.values()]
     for column in columns:
@@ -51,7 +54,7 @@ async def get_online_features(body: OnlineFeaturesRequest, request: Request) -> 
         results.append({"values": _plain_column(column.values), "statuses": column.statuses, "event_timestamps": stamps})
     metadata: dict[str, Any] = {"feature_names": [*body.entities, *names]}
     if body.include_feature_view_version_metadata:
-        metadata["feature_view_metadata"] = _versions(wanted)
+        metadata["feature_view_metadata"] = _versions(shape.wanted)
     return _json({"metadata": metadata, "results": results, "status": True})
 
 
@@ -59,10 +62,9 @@ async def get_online_features(body: OnlineFeaturesRequest, request: Request) -> 
 async def features_online(body: RowsRequest, request: Request) -> Response:
     """Features of entities by rows: each with its value, status and event time, under the name of the version that was read."""
     state: State = request.scope["app"].state.platform
-    served = await state.catalog.served()
-    wanted = served.wanted(body.features)
-    names = [f"{want.view.view_id}:{want.feature}" for want in wanted]
-    told = dict(zip(names, map(_told_column, await _read(state, wanted, body.entities)), strict=True))
+    shape = await _shape(state, tuple(body.features))
+    names = [f"{want.view.view_id}:{want.feature}" for want in shape.wanted]
+    told = dict(zip(names, map(_told_column, await _read(state, shape, body.entities)), strict=True))
     rows = [
         {"entity": entity, "features": {name: column[place] for name, column in told.items()}}
         for place, entity in enumerate(body.entities)
@@ -70,21 +72,31 @@ async def features_online(body: RowsRequest, request: Request) -> Response:
     return _json({"features": list(told), "rows": rows})
 
 
-async def _read(state: State, wanted: Sequence[Wanted], rows: Sequence[dict[str, Any]]) -> list[Column]:
+class _Shape:
+    """What was asked for, whatever the entities; kept, since a client asks the same again and again."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.wanted = plan, plan.wanted
+        self.names = [want.feature for want in plan.wanted]
+        self.full_names = [f"{want.view_name}__{want.feature}" for want in plan.wanted]
+
+
+@lru_cache(maxsize=256)
+def _shape_of(served: Served, references: tuple[str, ...], project: str) -> _Shape:
+    return _Shape(plan_of(served, references, project))
+
+
+async def _shape(state: State, references: tuple[str, ...]) -> _Shape:
+    """Raises UnknownFeature, psycopg.Error."""
+    return _shape_of(await state.catalog.served(), references, state.project)
+
+
+async def _read(state: State, shape: _Shape, rows: Sequence[dict[str, Any]]) -> list[Column]:
     """Raises Refused for too many values, BadEntity, redis.RedisError, Undecodable."""
-    if len(rows) * len(wanted) > MAX_VALUES:
-        what = f"{len(rows)} entities × {len(wanted)} features are more than {MAX_VALUES} values: ask in parts"
+    if len(rows) * len(shape.wanted) > MAX_VALUES:
+        what = f"{len(rows)} entities × {len(shape.wanted)} features are more than {MAX_VALUES} values: ask in parts"
         raise Refused(422, "too_many", what)
-    return await state.read(wanted, rows)
-
-
-def feature_names(wanted: list[Wanted], *, full: bool) -> list[str]:
-    """Names as Feast gives them: `feature`, or `view__feature` if full; two equal ones are refused."""
-    names = [f"{want.view_name}__{want.feature}" if full else want.feature for want in wanted]
-    if len(set(names)) < len(names):
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        raise Refused(422, "ambiguous", f"{', '.join(doubled)} would occur twice: ask once, or set full_feature_names")
-    return names
+    return await state.read(shape.plan, rows)
 
 
 def rfc3339(event: int) -> str:

@@ -19,8 +19,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from millwright.online.read import Column
-from millwright.online.served import Wanted
+from millwright.online.read import Column, Plan, plan_of
 from millwright.prediction.predict import Loaded, Memory, Predictions, answer
 from millwright.prediction.served import ServedModel, ServedModels
 from millwright.prediction.session import BadModel, ChangedFile, Session, load_session
@@ -80,14 +79,15 @@ class Predictor:
         """
         known = await self._state.catalog.known()
         model = known.models.model(name)
-        wanted = model.wanted(known.views)
+        plan = plan_of(known.views, tuple(model.definition.features), self._state.project)
+        wanted = plan.wanted
         if len(entities) * len(wanted) > MAX_VALUES:
             what = f"{len(entities)} entities × {len(wanted)} features are more than {MAX_VALUES} values: ask in parts"
             raise Refused(422, "too_many", what)
         session = self._sessions.get(model.definition.onnx.sha256)
         if session is None:
             session = await asyncio.to_thread(self._load, model, known.models)
-        columns, read_at = await self._features(model, wanted, entities)
+        columns, read_at = await self._features(model, plan, entities)
         arguments = Loaded(model, session), wanted, entities, columns, datetime.now(UTC), read_at
         # What takes long would keep every other request waiting; a thread costs more than what takes none.
         if session.seconds > SLOW_SECONDS or len(entities) > MANY:
@@ -98,11 +98,11 @@ class Predictor:
         return found
 
     async def _features(
-        self, model: ServedModel, wanted: Sequence[Wanted], entities: Sequence[dict[str, Any]]
+        self, model: ServedModel, plan: Plan, entities: Sequence[dict[str, Any]]
     ) -> tuple[list[Column], datetime | None]:
         """The features now, or as they were read last where Redis is away and the model allows it."""
         try:
-            columns = await self._state.read(wanted, entities, keep_old=model.uses_stale)
+            columns = await self._state.read(plan, entities, keep_old=model.uses_stale)
         except redis.RedisError:
             recalled = self._memory.recall(model.definition.id, entities) if model.uses_stale else None
             if recalled is None:

@@ -6,7 +6,7 @@ Belongs here: opening, closing, what runs beside the requests. Does not: routes,
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,8 +15,7 @@ import redis
 from psycopg_pool import ConnectionPool
 
 from millwright.online.pipe import Pipe
-from millwright.online.read import Column, Question
-from millwright.online.served import Wanted
+from millwright.online.read import Column, Plan, Question
 from millwright.serving.audit import Refusals
 from millwright.serving.catalog import Catalog
 from millwright.serving.keyring import Keyring
@@ -76,12 +75,12 @@ class State:
         with self._pool.connection() as conn:
             yield conn
 
-    async def read(self, wanted: Sequence[Wanted], rows: Sequence[dict[str, Any]], *, keep_old: bool = False) -> list[Column]:
+    async def read(self, plan: Plan, rows: Sequence[Mapping[str, Any]], *, keep_old: bool = False) -> list[Column]:
         """Features of entities, from Redis, now; with `keep_old` values past the TTL too.
 
         Raises BadEntity, redis.RedisError, Undecodable.
         """
-        question = Question(wanted, rows, project=self.project)
+        question = Question(plan, rows)
         return question.columns(await self._pipe.ask(question.asked), keep_old=keep_old)
 
     def _go_round(self) -> None:
