@@ -10,11 +10,11 @@ from importlib.metadata import version
 
 from millwright.stack.server import LOOPBACK, ServerError
 
-FACTORY = "millwright.serving.api:create_app"
+MODULE = "millwright.serving"
 
 
 class Api:
-    """uvicorn with the platform's FastAPI application, on loopback."""
+    """The platform's HTTP API, on loopback."""
 
     name = "api"
     user = None
@@ -30,11 +30,8 @@ class Api:
 
     @property
     def command(self) -> list[str]:
-        """One uvicorn process."""
-        return [
-            *(sys.executable, "-m", "uvicorn", "--factory", FACTORY, "--host", LOOPBACK, "--port", str(self.port)),
-            *("--no-access-log", "--timeout-graceful-shutdown", "5"),
-        ]
+        """The API's own server; its workers are a setting."""
+        return [sys.executable, "-m", MODULE, "--host", LOOPBACK, "--port", str(self.port)]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The API under a real uvicorn. Does not: stores, keys, what is tested."""
+"""The API under its real server. Does not: stores, keys, what is tested."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import httpx
 
 from millwright.settings import Settings
-from millwright.stack.api import FACTORY
+from millwright.stack.api import MODULE
 from millwright.stack.server import free_port
 
 
@@ -22,7 +22,7 @@ class uvicorn:
         values = {name: settings.require(name) for name in ("postgres_url", "redis_url")}
         environment = {**os.environ, **{f"MILLWRIGHT_{name.upper()}": value for name, value in values.items()}}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", FACTORY, "--port", str(port), "--log-level", "warning"],
+            [sys.executable, "-m", MODULE, "--port", str(port), "--workers", "1"],
             env={**environment, "MILLWRIGHT_PROJECT": str(settings.project), **variables},
         )
 
