@@ -16,7 +16,7 @@ import yaml
 
 from millwright.settings import ENV_PREFIX, Settings
 from millwright.stack import bootstrap, jars, secrets
-from millwright.stack.api import MODULE
+from millwright.stack.api import MODULE as API
 from millwright.stack.dagster import LOCATION, MODULE
 from millwright.stack.postgres import Postgres
 from tests.stack.project import ROOT
@@ -69,7 +69,7 @@ def test_commands_are_those_of_the_embedded_stack() -> None:
     assert f"--module-name={MODULE}" in SERVICES["code-location"]["command"]
     assert f"--location-name={LOCATION}" in SERVICES["code-location"]["command"]
     assert SERVICES["code-location"]["environment"]["MILLWRIGHT_CODE_SERVER_HOST"] == "code-location"
-    assert MODULE in SERVICES["api"]["command"]
+    assert API in SERVICES["api"]["command"]
     assert SERVICES["kafka"]["image"].endswith(f":{jars.VERSION}")
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
