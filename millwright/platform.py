@@ -14,6 +14,7 @@ import psycopg
 import redis
 
 from millwright.definitions import Definitions, load
+from millwright.online.connect import client
 from millwright.settings import Settings
 from millwright.warehouse.connect import connect
 
@@ -33,7 +34,7 @@ def open_platform(settings: Settings, definitions: Definitions | None = None) ->
     """Open both stores; read the definitions unless they are handed in. Closes what it opened."""
     definitions = definitions or load(settings.feature_repo)
     with connect(settings.require("postgres_url"), autocommit=True) as conn:
-        store = redis.Redis.from_url(settings.require("redis_url"))
+        store = client(settings.require("redis_url"))
         try:
             yield Platform(settings, definitions, conn, store)
         finally:

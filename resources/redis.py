@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import redis
 
+from millwright.online import connect
 from resources.located import Located
 
 
@@ -19,7 +20,7 @@ class RedisResource(Located):
     @contextmanager
     def connect(self) -> Iterator[redis.Redis]:
         """A client that is closed at the end. Raises NotConfigured; redis.ConnectionError at its first command."""
-        client = redis.Redis.from_url(self.settings().require("redis_url"))
+        client = connect.client(self.settings().require("redis_url"))
         try:
             yield client
         finally:

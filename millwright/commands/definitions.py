@@ -144,8 +144,7 @@ def _online_text(answer: OnlineAnswer) -> Any:
 @click.argument("keys", nargs=-1, required=True, metavar="KEY=VALUE…")
 def online(view: str, keys: tuple[str, ...]) -> OnlineAnswer:
     """Read an entity's features from the online store; VIEW is a name, a version, or view:feature."""
-    import redis
-
+    from millwright.online.connect import client as redis_client
     from millwright.online.read import answer
     from millwright.online.served import Served
     from millwright.warehouse.connect import connect
@@ -156,5 +155,5 @@ def online(view: str, keys: tuple[str, ...]) -> OnlineAnswer:
         served = Served.from_catalog(conn)
     wanted = served.wanted([view])
     row = entity_of(keys, dict(wanted[0].view.join_keys))
-    with redis.Redis.from_url(settings.require("redis_url")) as client:
+    with redis_client(settings.require("redis_url")) as client:
         return answer(client, wanted, [row], project=settings.feast_project)

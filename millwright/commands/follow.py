@@ -33,8 +33,7 @@ def follow(
 
     Raises ClickException when no run takes a batch.
     """
-    import redis
-
+    from millwright.online import connect
     from millwright.progress import Follower, busy
 
     with ExitStack() as stack:
@@ -42,7 +41,7 @@ def follow(
 
         def client() -> Any:
             if not clients:
-                clients.append(stack.enter_context(redis.Redis.from_url(settings.require("redis_url"))))
+                clients.append(stack.enter_context(connect.client(settings.require("redis_url"))))
             return clients[0]
 
         waiting = {number: Follower(definitions, number, client=client, project=settings.feast_project) for number in batch_ids}

@@ -136,8 +136,7 @@ def predict(model: str, keys: tuple[str, ...]) -> Done:
 
     Exit code 3: the model's policy refused it, because features are missing or stale.
     """
-    import redis
-
+    from millwright.online.connect import client as redis_client
     from millwright.online.served import Served
     from millwright.prediction.predict import Loaded, Predictions
     from millwright.prediction.predict import predict as run
@@ -152,7 +151,7 @@ def predict(model: str, keys: tuple[str, ...]) -> Done:
         types = {name: kind for each in wanted.wanted(served) for name, kind in each.view.join_keys.items()}
         row = entity_of(keys, types)
         loaded = Loaded(wanted, load_session(settings.feature_repo, wanted.definition))
-        with redis.Redis.from_url(settings.require("redis_url")) as client:
+        with redis_client(settings.require("redis_url")) as client:
             answer = run(client, served, loaded, [row], project=settings.feast_project)
         write_now(conn, answer, "command")
     found = Predictions.model_validate(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -18,9 +19,10 @@ import pyarrow as pa
 import redis
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException, TryAgainError
 
 from millwright.online import wire
+from millwright.online.connect import Client
 from millwright.online.replies import line
 
 # Calls sent before their replies are read. A reader's latency grows with it: 1.45 × at 20, 8.5 × at 1,000.
@@ -28,7 +30,6 @@ IN_FLIGHT = 40
 # Attempts on a cluster whose slots move, and seconds between them: an election takes about its node timeout.
 PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)
 
-Client = redis.Redis | RedisCluster
 _ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError)
 
 
@@ -39,16 +40,26 @@ def sha(script: str) -> bytes:
 
 def call(client: Client, script: str, keys: Sequence[bytes], commands: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """Run `commands`, one EVALSHA of the script a key. Returns the count of each outcome. Raises redis.RedisError."""
-    counts = np.zeros(4, np.int64)
     if not isinstance(client, RedisCluster):
         outcomes, _ = _calls(client, script, commands)
-        return counts + np.bincount(outcomes, minlength=4)
+        return np.bincount(outcomes, minlength=4)
+    try:
+        return _on_cluster(client, script, keys, commands)
+    except (redis.ConnectionError, redis.TimeoutError):
+        _refresh(client)  # the next attempt finds the server that has taken over
+        raise
+    except RedisClusterException as error:
+        raise ClusterDownError(str(error)) from error
+
+
+def _on_cluster(client: RedisCluster, script: str, keys: Sequence[bytes], commands: pa.BinaryArray) -> npt.NDArray[np.int64]:
+    counts = np.zeros(4, np.int64)
     waiting = np.arange(len(commands))
     slots = np.fromiter(map(key_slot, keys), np.int64, len(keys))
     for pause in PAUSES:
-        time.sleep(pause)
         if pause:
-            client.nodes_manager.initialize()
+            time.sleep(pause)
+            _refresh(client)
         moved: list[int] = []
         for node, mine in _nodes(client, slots, waiting):
             outcomes, elsewhere = _calls(node, script, commands.take(wire.integers(mine)))
@@ -61,7 +72,13 @@ def call(client: Client, script: str, keys: Sequence[bytes], commands: pa.Binary
         waiting = np.array(moved, np.int64)
         if not len(waiting):
             return counts
-    raise ClusterDownError(f"{len(waiting)} keys have had no server for {sum(PAUSES):.0f} s: their slots are moving or down")
+    raise ClusterDownError(f"{len(waiting)} keys had no server for {sum(PAUSES):.1f} s: their slots are moving, or down")
+
+
+def _refresh(client: RedisCluster) -> None:
+    """Ask which server has which slot; what was known stays where no server can tell."""
+    with suppress(RedisClusterException, redis.ConnectionError, redis.TimeoutError):
+        client.nodes_manager.initialize()
 
 
 def _nodes(
@@ -111,7 +128,7 @@ def _ask(client: RedisCluster, error: AskError, script: str, command: bytes) -> 
     """The outcome of one call whose key is on the way from one server to another, from the other."""
     node = client.nodes_manager.get_node(error.host, error.port)
     if node is None:
-        client.nodes_manager.initialize()
+        _refresh(client)
         node = client.nodes_manager.get_node(error.host, error.port)
     if node is None:
         raise ClusterDownError(f"the cluster sends us to {error.host}:{error.port}, which it does not list")

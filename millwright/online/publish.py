@@ -1,6 +1,7 @@
 """Publishes a view: the latest current row of each changed entity, as of one snapshot of its history, to Redis (invariant I4).
 
-Belongs here: which entities, in what order, and when the watermark moves. Does not: bytes (codec.py), the atomic step (write.py).
+Belongs here: which entities, in what order, and when the watermark moves; what is told when Redis fails. Does not: bytes
+(codec.py), the atomic step (write.py).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -21,9 +22,9 @@ from pydantic import BaseModel, ConfigDict
 
 from millwright.ahead import ahead
 from millwright.definitions import Definitions, FeatureView
-from millwright.online import codec, stores
-from millwright.online.calls import Client
+from millwright.online import codec, failures, stores
 from millwright.online.changes import Change
+from millwright.online.connect import Client
 from millwright.online.outcomes import Written
 from millwright.online.write import prepare, write
 from millwright.warehouse import latest
@@ -32,6 +33,8 @@ from millwright.warehouse.copy import arrow_reader
 
 Days = tuple[date, date]
 CHUNK_ROWS = 10_000
+# Seconds before a chunk is sent again after its connection was cut.
+PAUSES = (0.1, 0.5, 2.0)
 
 
 class PublishReport(BaseModel):
@@ -56,7 +59,7 @@ class PublishReport(BaseModel):
 
 
 class StoreChanged(RuntimeError):
-    """The Redis was emptied or replaced while it was being written."""
+    """The Redis was emptied, restarted or replaced while it was being written: it may have lost what it had confirmed."""
 
 
 def publish(
@@ -78,7 +81,7 @@ def publish(
     store = stores.store_id(client, project)
     with stores.publish_lock(conn, view.id, store):
         since = None if full else stores.watermarks(conn, client, project).get(view.id)
-        sent = _Sent(definitions, view, project)
+        sent = _Sent(definitions, view, project, stores.incarnation(client))
         with snapshot(conn):
             order = latest.newest(conn, view)
             if order is not None:
@@ -88,6 +91,7 @@ def publish(
                     closing(ahead(sent.encoded(client, reader.batches(rows), stores.micros(order)))) as chunks,
                 ):
                     sent.send(client, chunks)
+        sent.check_server(client)
         if stores.known_id(client, project) != store:
             raise StoreChanged(
                 f"Redis was emptied or replaced while {view.id} was being published. Postgres keeps every row; "
@@ -141,8 +145,8 @@ class _Encoded:
 class _Sent:
     """Sends chunks and adds up what became of them."""
 
-    def __init__(self, definitions: Definitions, view: FeatureView, project: str) -> None:
-        self.definitions, self.view, self.project = definitions, view, project
+    def __init__(self, definitions: Definitions, view: FeatureView, project: str, incarnation: str) -> None:
+        self.definitions, self.view, self.project, self.incarnation = definitions, view, project, incarnation
         self.written = Written()
         self.entities = 0
         self.days: Counter[date] = Counter()
@@ -172,9 +176,31 @@ class _Sent:
             self.entities += len(chunk.change.keys) + len(chunk.removal.keys)
             if chunk.rows.num_rows:
                 self._note(chunk.rows)
-            self.written += write(client, chunk.change) + write(client, chunk.removal)
+            self._write(client, chunk.change)
+            self._write(client, chunk.removal)
             self._took("write")
         self._took("read")
+
+    def check_server(self, client: Client) -> None:
+        """Raises StoreChanged when Redis is no longer the process that had the first row."""
+        if stores.incarnation(client) != self.incarnation:
+            raise StoreChanged(
+                f"Redis was restarted or failed over while {self.view.id} was being published, and may have lost rows that it "
+                "had confirmed. None is counted as published; the next publish sends them again."
+            )
+
+    def _write(self, client: Client, change: Change) -> None:
+        """A cut connection to the same server is tried again: rows that were written already are counted as equal."""
+        for pause in (*PAUSES, None):
+            try:
+                self.written += write(client, change)
+                return
+            except redis.RedisError as error:
+                if pause is None or not isinstance(error, redis.ConnectionError | redis.TimeoutError):
+                    raise failures.told(error, self.view.id, self.written) from error
+            time.sleep(pause)
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                self.check_server(client)
 
     def report(self, store: str, order: datetime | None) -> PublishReport:
         return PublishReport(

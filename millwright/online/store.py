@@ -12,16 +12,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import redis
 from feast import utils
 from feast.infra.online_stores import redis as feast_redis
 from feast.infra.online_stores.helpers import _redis_key
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
-from redis import asyncio as redis_asyncio
 
-from millwright.online import codec, delete, stores
+from millwright.online import codec, connect, delete, stores
 from millwright.online.write import FeastRow, write_feast_rows
 from millwright.warehouse import plain_feast, registry_plugin  # noqa: F401 - registers itself
 
@@ -50,7 +48,7 @@ class RedisOnlineStore(feast_redis.RedisOnlineStore):
         if url is None:
             return super()._get_client(online_store_config)
         if self._client is None:
-            self._client = redis.Redis.from_url(url)
+            self._client = connect.client(url)
         return self._client
 
     async def _get_client_async(self, online_store_config: Any) -> Any:
@@ -58,7 +56,7 @@ class RedisOnlineStore(feast_redis.RedisOnlineStore):
         if url is None:
             return await super()._get_client_async(online_store_config)
         if self._client_async is None:
-            self._client_async = redis_asyncio.Redis.from_url(url)
+            self._client_async = connect.async_client(url)
         return self._client_async
 
     def online_write_batch(self, config: Any, table: Any, data: Any, progress: Callable[[int], Any] | None) -> None:
@@ -206,9 +204,19 @@ class RedisOnlineStore(feast_redis.RedisOnlineStore):
 
 
 def _url(store: Any) -> str | None:
+    """The URL, with what `redis_type` and `sentinel_master` say about it; None for Feast's own form."""
     if not store.connection_string:
         return plain_feast.nearest_settings().require("redis_url")
-    return store.connection_string if "://" in store.connection_string else None
+    scheme, found, rest = store.connection_string.partition("://")
+    if not found:
+        return None
+    if "+" in scheme or store.redis_type == feast_redis.RedisType.redis:
+        return str(store.connection_string)
+    if store.redis_type == feast_redis.RedisType.redis_cluster:
+        return f"{scheme}+cluster://{rest}"
+    hosts, _, options = rest.partition("?")
+    host, _, db = hosts.partition("/")
+    return f"{scheme}+sentinel://{host}/{store.sentinel_master}?{'&'.join(filter(None, [options, db and f'db={db}']))}"
 
 
 def _timestamp(instant: datetime) -> Any:

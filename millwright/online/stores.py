@@ -9,6 +9,7 @@ writes (a crash before its log was on disk, a failover) lost the watermark too, 
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from typing import Any, cast
 
 import psycopg
 import redis
+from redis.cluster import RedisCluster
+
+from millwright.online.connect import Client, primaries
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,7 +49,19 @@ def store_id(client: redis.Redis, project: str) -> str:
 def known_id(client: redis.Redis, project: str) -> str | None:
     """The store's identity; None when it is new or was emptied."""
     value = cast(bytes | None, client.hget(state_key(project), "id"))
-    return value.decode() if value else None
+    return _identity(client, value) if value else None
+
+
+def incarnation(client: Client) -> str:
+    """Which processes have the rows now: another after a restart or a failover, with which confirmed writes may be lost."""
+    found = (server.info("server") for server in primaries(client))
+    return hashlib.sha256(" ".join(sorted(str(info["run_id"]) for info in found)).encode()).hexdigest()[:16]
+
+
+def _identity(client: Client, value: bytes) -> str:
+    """A cluster's rows and watermarks are on different servers, of which any may lose its newest writes alone: after a restart
+    or failover of one it counts as a new store and is filled again."""
+    return f"{value.decode()}.{incarnation(client)}" if isinstance(client, RedisCluster) else value.decode()
 
 
 def watermarks(conn: psycopg.Connection[Any], client: redis.Redis, project: str) -> dict[str, datetime]:
@@ -54,7 +70,7 @@ def watermarks(conn: psycopg.Connection[Any], client: redis.Redis, project: str)
     if b"id" not in state:
         return {}
     rows = conn.execute(
-        "select view_id, watermark from online.publications where store_id = %s", [state[b"id"].decode()]
+        "select view_id, watermark from online.publications where store_id = %s", [_identity(client, state[b"id"])]
     ).fetchall()
     return {
         view_id: min(watermark, from_micros(int(state[view_id.encode()])))

@@ -16,8 +16,9 @@ import pyarrow as pa
 from redis.cluster import RedisCluster
 
 from millwright.online import codec, scripts, wire
-from millwright.online.calls import Client, call, packed_command, sha
+from millwright.online.calls import call, packed_command, sha
 from millwright.online.changes import Change
+from millwright.online.connect import Client
 from millwright.online.outcomes import EQUAL, OLDER, REMOVED, WRITTEN, Written
 from millwright.online.transactions import compare_and_set
 

@@ -14,6 +14,7 @@ import psycopg
 import redis
 from psycopg_pool import ConnectionPool
 
+from millwright.online import connect
 from millwright.online.pipe import Pipe
 from millwright.online.read import Column, Plan, Question
 from millwright.serving.audit import Refusals
@@ -32,7 +33,7 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.project = settings.feast_project
-        self.redis = redis.Redis.from_url(settings.require("redis_url"), socket_timeout=2, socket_connect_timeout=2)
+        self.redis = connect.client(settings.require("redis_url"), socket_timeout=2, socket_connect_timeout=2)
         self._pool = ConnectionPool[psycopg.Connection[Any]](
             settings.require("postgres_url"),
             min_size=0,

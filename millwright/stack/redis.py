@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from millwright.online import connect
 from millwright.stack.server import LOOPBACK, ServerError, write_private
 
 
@@ -34,9 +34,11 @@ def binary() -> Path:
 def check(url: str) -> str:
     """PING the server at `url` and return its version; raises `redis.RedisError` when it does not answer in 5 s."""
     once = Retry(NoBackoff(), 0)  # the caller decides whether to ask again
-    with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5, retry=once) as client:
-        client.ping()
-        info = client.info("server")
+    with connect.client(url, socket_connect_timeout=5, socket_timeout=5, retry=once) as client:
+        servers = connect.primaries(client)
+        for server in servers:
+            server.ping()
+        info = servers[0].info("server")
     return str(info.get("valkey_version") or info["redis_version"])
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import psycopg
-import redis
 from pydantic import BaseModel
 
+from millwright.online import connect
 from millwright.stack import kafka, postgres
 from millwright.stack import redis as valkey
 from millwright.stack.children import NAMES, port_of
@@ -152,9 +152,10 @@ def _postgres_use(report: Status, url: str) -> None:
 
 
 def _redis_use(report: Status, url: str) -> None:
-    with redis.Redis.from_url(url, socket_timeout=5) as client:
-        memory = client.info("memory")
-    report.redis_memory_bytes, report.redis_memory_limit_bytes = int(memory["used_memory"]), int(memory["maxmemory"])
+    with connect.client(url, socket_timeout=5) as client:
+        memory = [server.info("memory") for server in connect.primaries(client)]
+    report.redis_memory_bytes = sum(int(each["used_memory"]) for each in memory)
+    report.redis_memory_limit_bytes = sum(int(each["maxmemory"]) for each in memory)
 
 
 def _existing(path: Path) -> Path:
