@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import redis
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from millwright.online import connect
 from millwright.serving.access import problems, scope
 from millwright.serving.metrics import CONTENT_TYPE
 from millwright.serving.state import State
@@ -91,8 +91,8 @@ async def _checked(ask: Callable[[], Any]) -> Check:
 
 
 def _redis(state: State) -> None:
-    with redis.Redis(connection_pool=state.redis.connection_pool) as client:
-        client.ping()
+    for server in connect.primaries(state.redis):
+        server.ping()
 
 
 def _postgres(state: State) -> None:

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-import redis
 from psycopg_pool import ConnectionPool
 
 from millwright.online import connect
