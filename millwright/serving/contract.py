@@ -5,14 +5,23 @@ Belongs here: shapes, columns to rows. Does not: routes (features.py).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from millwright.serving.problems import Refused
 
 Status = Literal["PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
-_REFERENCES = ["machine_vitals:temperature_mean_1h", "machine_vitals:vibration_max_15m"]
+_REFERENCES = ["press_vitals:temperature_mean_1h", "press_vitals:vibration_max_15m"]
+_EITHER: dict[str, Any] = {
+    "oneOf": [
+        {"required": ["features"], "properties": {"features": {"minItems": 1}, "feature_service": {"type": "null"}}},
+        {
+            "required": ["feature_service"],
+            "properties": {"features": {"maxItems": 0}, "feature_service": {"type": "string"}},
+        },
+    ]
+}
 
 
 class OnlineFeaturesRequest(BaseModel):
@@ -21,9 +30,9 @@ class OnlineFeaturesRequest(BaseModel):
     A view is a version (`machine_vitals_v1`) or a name, which means its active version; a feature service is a view's name.
     """
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra=_EITHER)
 
-    entities: dict[str, list[Any]] = Field(
+    entities: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         min_length=1, description="Values of each join key, one an entity.", examples=[{"machine_id": ["press-07", "press-08"]}]
     )
     features: list[str] = Field(default=[], description="References `view:feature`.", examples=[_REFERENCES])
@@ -67,10 +76,10 @@ class RowsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    entities: list[dict[str, str | int]] = Field(
+    entities: list[Annotated[dict[str, str | int], Field(min_length=1)]] = Field(
         min_length=1, description="Join key values of each entity.", examples=[[{"machine_id": "press-07"}]]
     )
-    features: list[str] = Field(min_length=1, description="References `view:feature`, or views.", examples=[["machine_vitals"]])
+    features: list[str] = Field(min_length=1, description="References `view:feature`, or views.", examples=[["press_vitals"]])
 
 
 def entity_rows(entities: dict[str, list[Any]]) -> list[dict[str, Any]]:

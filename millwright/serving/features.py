@@ -38,13 +38,12 @@ async def get_online_features(body: OnlineFeaturesRequest, request: Request) -> 
     state: State = request.scope["app"].state.platform
     if bool(body.features) == (body.feature_service is not None):
         raise Refused(422, "no_features", "give either features or feature_service")
-    rows = entity_rows(body.entities)
     shape = await _shape(state, tuple(body.features or [str(body.feature_service)]))
     names = shape.full_names if body.full_feature_names else shape.names
     if len(set(names)) < len(names):
         doubled = sorted({name for name in names if names.count(name) > 1})
         raise Refused(422, "ambiguous", f"{', '.join(doubled)} would occur twice: ask once, or set full_feature_names")
-    columns = await _read(state, shape, rows)
+    columns = await _read(state, shape, entity_rows(body.entities))
     times: dict[int, list[str]] = {}  # columns of one view share them
     results: list[dict[str, Any]] = [_keys_vector(values) for values in body.entities.values()]
     for column in columns:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import redis
@@ -44,7 +44,7 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    entities: dict[str, list[Any]] = Field(min_length=1, max_length=8)
+    entities: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1, max_length=8)
 
 
 class NothingPredicted(Problem):
@@ -71,14 +71,15 @@ class Predictor:
         """Write what the log still has."""
         self.log.close()
 
-    async def predict(self, name: str, entities: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:
-        """The fields of a Predictions; logged.
+    async def predict(self, name: str, columns: dict[str, list[Any]], by: str) -> dict[str, Any]:
+        """The fields of a Predictions for entities, given as columns of join keys; logged.
 
         Raises Refused, UnknownModel, UnknownFeature, BadEntity, Undecodable, ChangedFile, BadModel, redis.RedisError,
         psycopg.Error.
         """
         known = await self._state.catalog.known()
         model = known.models.model(name)
+        entities = entity_rows(columns)
         plan = plan_of(known.views, tuple(model.definition.features), self._state.project)
         wanted = plan.wanted
         if len(entities) * len(wanted) > MAX_VALUES:
@@ -87,15 +88,15 @@ class Predictor:
         session = self._sessions.get(model.definition.onnx.sha256)
         if session is None:
             session = await asyncio.to_thread(self._load, model, known.models)
-        columns, read_at = await self._features(model, plan, entities)
-        arguments = Loaded(model, session), wanted, entities, columns, datetime.now(UTC), read_at
+        found, read_at = await self._features(model, plan, entities)
+        arguments = Loaded(model, session), wanted, entities, found, datetime.now(UTC), read_at
         # What takes long would keep every other request waiting; a thread costs more than what takes none.
         if session.seconds > SLOW_SECONDS or len(entities) > MANY:
-            found = await asyncio.to_thread(answer, *arguments)
+            told = await asyncio.to_thread(answer, *arguments)
         else:
-            found = answer(*arguments)
-        self.log.take(found, by)
-        return found
+            told = answer(*arguments)
+        self.log.take(told, by)
+        return told
 
     async def _features(
         self, model: ServedModel, plan: Plan, entities: Sequence[dict[str, Any]]
@@ -150,7 +151,7 @@ async def predict(body: PredictRequest, request: Request, model: str) -> Respons
     """
     predictor: Predictor = request.scope["app"].state.predictor
     try:
-        found = await predictor.predict(model, entity_rows(body.entities), f"key {request.scope[KEY_ID]}")
+        found = await predictor.predict(model, body.entities, f"key {request.scope[KEY_ID]}")
     except (ChangedFile, BadModel) as error:
         log.error("model %s: %s", model, error)
         raise Refused(503, "model_unavailable", f"the model {model} cannot be used: {_public(error)}") from error

@@ -56,11 +56,21 @@ _PARAMETERS: dict[str, Any] = {
 }
 
 
+_LINKS = {
+    "batch": {"operationId": "batch", "parameters": {"batch_id": "$response.body#/batch_id"}},
+    "bytes": {"operationId": "landed_bytes", "parameters": {"sha256": "$response.body#/sha256"}},
+}
+
+
 @router.put(
     "/datasets/{dataset}/uploads",
     status_code=201,
     response_model=Received,
-    responses={200: {"model": Received}, **problems(400, 401, 403, 404, 408, 413, 422, 503, 507)},
+    responses={
+        200: {"model": Received, "links": _LINKS},
+        201: {"links": _LINKS},
+        **problems(400, 401, 403, 404, 408, 413, 422, 503, 507),
+    },
     openapi_extra=_PARAMETERS,
 )
 async def upload(
@@ -82,7 +92,13 @@ async def upload(
     return JSONResponse(received.model_dump(mode="json"), _status(received), headers)
 
 
-@router.get("/batches/{batch_id}", response_model=Receipt, responses=problems(401, 403, 404, 503), dependencies=[scope("upload")])
+@router.get(
+    "/batches/{batch_id}",
+    operation_id="batch",
+    response_model=Receipt,
+    responses=problems(401, 403, 404, 503),
+    dependencies=[scope("upload")],
+)
 def batch(batch_id: int, request: Request) -> Receipt:
     """The receipt of a batch: its state, counts, errors by kind, and what to do next."""
     if not 0 < batch_id < 2**63:
@@ -93,6 +109,7 @@ def batch(batch_id: int, request: Request) -> Receipt:
 
 @router.get(
     "/uploads/{sha256}",
+    operation_id="landed_bytes",
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}, **problems(401, 403, 404, 410, 503)},
     dependencies=[scope("admin")],
