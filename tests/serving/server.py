@@ -17,12 +17,12 @@ from millwright.stack.server import free_port
 class uvicorn:
     """A process of its own over these settings; `with` gives its URL."""
 
-    def __init__(self, settings: Settings, **variables: str) -> None:
+    def __init__(self, settings: Settings, *, workers: int = 1, **variables: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         values = {name: settings.require(name) for name in ("postgres_url", "redis_url")}
         environment = {**os.environ, **{f"MILLWRIGHT_{name.upper()}": value for name, value in values.items()}}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "--port", str(port), "--workers", "1"],
+            [sys.executable, "-m", MODULE, "--port", str(port), "--workers", str(workers)],
             env={**environment, "MILLWRIGHT_PROJECT": str(settings.project), **variables},
         )
 
