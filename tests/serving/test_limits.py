@@ -113,7 +113,7 @@ def test_workers_share_limits_numbers_and_the_audit(platform: Platform) -> None:
         lines = dict(line.rsplit(" ", 1) for line in told.text.splitlines() if not line.startswith("#"))
         route = 'method="POST",route="/get-online-features"'
         assert float(lines[f'millwright_http_requests_total{{{route},status="200"}}']) == counted
-        assert float(lines[f'millwright_http_request_seconds_count{{{route}}}']) >= counted
+        assert float(lines[f"millwright_http_request_seconds_count{{{route}}}"]) >= counted
         assert 'millwright_http_refused_total{error="bad_key",route="/get-online-features"}' in lines
         assert "secret-of-mine" not in told.text
         assert httpx.get(f"{url}/metrics").status_code == 401
