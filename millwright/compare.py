@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 import psycopg
@@ -26,7 +26,7 @@ from millwright.warehouse import latest
 from millwright.warehouse.connect import snapshot
 from millwright.warehouse.copy import arrow_reader
 
-Cause = Literal["equal", "missing", "extra", "older", "newer", "different", "undecodable"]
+Cause = Literal["equal", "missing", "extra", "older", "newer", "different", "undecodable", "expired"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 SHOWN = 10
 _CHUNK = 5_000
@@ -47,7 +47,8 @@ class Difference(BaseModel):
 
 class Comparison(BaseModel):
     """Entities by cause. missing: not in Redis; extra: in Redis, with no current row in Postgres; older, newer: Redis has a row
-    of an earlier or later event; different: the same event with other values; undecodable: bytes that are not Feast's."""
+    of an earlier or later event; different: the same event with other values; undecodable: bytes that are not Feast's;
+    expired: not in Redis, which lets keys of that age expire: no fault."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,12 +62,13 @@ class Comparison(BaseModel):
     newer: int = 0
     different: int = 0
     undecodable: int = 0
+    expired: int = 0
     first_differences: list[Difference] = []
 
     @property
     def same(self) -> bool:
         """Whether nothing differs."""
-        return self.equal == self.entities and not self.extra
+        return self.equal + self.expired == self.entities and not self.extra
 
 
 class Repair(BaseModel):
@@ -84,7 +86,13 @@ class Repair(BaseModel):
 
 
 def repair_online(
-    conn: psycopg.Connection[Any], client: redis.Redis, definitions: Definitions, view: FeatureView, *, project: str
+    conn: psycopg.Connection[Any],
+    client: redis.Redis,
+    definitions: Definitions,
+    view: FeatureView,
+    *,
+    project: str,
+    expire: timedelta | None = None,
 ) -> Repair:
     """Compare all of a view; where something differs, publish every entity again, remove those that Postgres never had, compare.
 
@@ -92,7 +100,7 @@ def repair_online(
     outside a transaction. Raises psycopg.Error, redis.RedisError, StoreChanged.
     """
     unknown: list[bytes] = []
-    before = compare_online(conn, client, definitions, view, project=project, unknown=unknown)
+    before = compare_online(conn, client, definitions, view, project=project, unknown=unknown, expire=expire)
     if before.same:
         return Repair(view_id=view.id, before=before, after=before)
     published = publish(conn, client, definitions, view, project=project, full=True)
@@ -101,7 +109,7 @@ def repair_online(
     return Repair(
         view_id=view.id,
         before=before,
-        after=compare_online(conn, client, definitions, view, project=project),
+        after=compare_online(conn, client, definitions, view, project=project, expire=expire),
         written=published.written + published.equal,
         removed=published.removed + gone.removed,
         older=published.older + gone.older,
@@ -117,12 +125,13 @@ def compare_online(
     project: str,
     sample: int | None = None,
     unknown: list[bytes] | None = None,
+    expire: timedelta | None = None,
 ) -> Comparison:
     """Each entity's latest row in Postgres (one snapshot) against Redis, byte by byte, without regard to the TTL.
 
     `sample`: only so many entities; then Redis is not scanned for entities that Postgres does not have, but those whose last row
-    was retracted are looked at. `unknown`: gets the keys of entities that Postgres never had. `conn`: autocommit, outside a
-    transaction. Raises psycopg.Error, redis.RedisError.
+    was retracted are looked at. `unknown`: gets the keys of entities that Postgres never had. `expire`: the age at which Redis
+    lets keys go (registry.keys_expire). `conn`: autocommit, outside a transaction. Raises psycopg.Error, redis.RedisError.
     """
     entity = definitions.entity_of(view)
     counts: Counter[str] = Counter()
@@ -133,7 +142,7 @@ def compare_online(
         present = pc.is_valid(chunk.column("event_timestamp"))
         rows, gone = chunk.filter(present), chunk.filter(pc.invert(present))
         for difference in _chunk(client, definitions, view, project, rows):
-            _count(difference, counts, shown)
+            _count(_aged(difference, expire), counts, shown)
         keys = codec.encode_keys(project, entity.join_keys, gone).to_pylist()
         for difference in filter(None, _extras(client, view, keys, gone.select(list(entity.keys)).to_pylist())):
             _count(difference, counts, shown)
@@ -152,9 +161,17 @@ def compare_online(
     return Comparison(view_id=view.id, entities=total, sampled=sample is not None, first_differences=shown, **counts)
 
 
+def _aged(difference: Difference, expire: timedelta | None) -> Difference:
+    """A missing row that is so old that Redis was told to let it go is expired."""
+    event = difference.postgres_event
+    if difference.cause == "missing" and expire is not None and event is not None and event < datetime.now(UTC) - expire:
+        return difference.model_copy(update={"cause": "expired"})
+    return difference
+
+
 def _count(difference: Difference, counts: Counter[str], shown: list[Difference]) -> None:
     counts[difference.cause] += 1
-    if difference.cause != "equal" and len(shown) < SHOWN:
+    if difference.cause not in ("equal", "expired") and len(shown) < SHOWN:
         shown.append(difference)
 
 

@@ -1,7 +1,7 @@
 """The whole way on a simulated fleet, against the running platform, each step with what was seen.
 
-Belongs here: what the demo does and what must hold after each step. Does not: starting and stopping servers
-(commands/demo.py), the simulated machines (simulation/), any step of the way itself.
+Belongs here: what the demo does and what must hold after each step. Does not: predictions and what
+follows them (demo_serving.py), starting and stopping servers (commands/demo.py), any step of the way itself.
 """
 
 from __future__ import annotations
@@ -101,19 +101,19 @@ def run(platform: Platform, demo: Demo) -> None:
         files = write_csv(Path(folder), today - timedelta(days=3), today - timedelta(days=1), MACHINES, defects=DEFECTS)
         with demo.step("three days of files") as figures:
             receipts = _drop(platform, [file.path for file in files])
-            _expect(
+            expect(
                 all(r.state == "landed" for r in receipts), f"not every file landed: {[(r.file_name, r.error) for r in receipts]}"
             )
             figures |= _totals(receipts)
-            _expect(figures["received"] == sum(file.rows for file in files), "rows were not all accounted for")
-            _expect(figures["quarantined"] == sum(file.bad for file in files), "not exactly the bad rows are in quarantine")
+            expect(figures["received"] == sum(file.rows for file in files), "rows were not all accounted for")
+            expect(figures["quarantined"] == sum(file.bad for file in files), "not exactly the bad rows are in quarantine")
             figures["online entities"] = _online(platform)
         with demo.step("the same files again") as figures:
             before = _state(platform)
             write_csv(Path(folder), today - timedelta(days=3), today - timedelta(days=1), MACHINES, defects=DEFECTS)
             _drop(platform, [file.path for file in files])
             figures |= {"changed": int(_state(platform) != before), **before}
-            _expect(figures["changed"] == 0, "delivering again changed something")
+            expect(figures["changed"] == 0, "delivering again changed something")
         with demo.step("a late correction") as figures:
             figures |= _correct(platform, Path(folder), today)
     with demo.step("a Kafka batch") as figures:
@@ -131,7 +131,7 @@ def _drop(platform: Platform, files: list[Path]) -> list[Receipt]:
         part.write_bytes(file.read_bytes())
         part.replace(inbox / file.name)
     names = [file.name for file in files]
-    _until(lambda: not any((inbox / name).exists() for name in names), "the inbox was not emptied: does the Dagster daemon run?")
+    until(lambda: not any((inbox / name).exists() for name in names), "the inbox was not emptied: does the Dagster daemon run?")
     rows = platform.conn.execute(
         "select distinct on (file_name) batch_id from landing.batches where dataset = %s and file_name = any(%s)"
         " order by file_name, batch_id desc",
@@ -142,11 +142,11 @@ def _drop(platform: Platform, files: list[Path]) -> list[Receipt]:
 
 def _settled(platform: Platform, batch_id: int) -> Receipt:
     """The receipt of a batch once it has ended and nothing is left to refresh or publish."""
-    _until(
+    until(
         lambda: receipt(platform.conn, batch_id).state in _TERMINAL,
         f"batch {batch_id} was not landed: see the run in the Dagster UI",
     )
-    _until(
+    until(
         lambda: (
             not stale_views(platform.conn, platform.definitions)
             and not unpublished_views(
@@ -179,10 +179,10 @@ def _correct(platform: Platform, folder: Path, today: date) -> Figures:
     )  # fmt: skip
     done = _settled(platform, received.batch_id)
     after = _mean_before(platform, view, midnight)
-    _expect(done.corrected == file.rows, f"corrected {done.corrected} of {file.rows} rows")
-    _expect(before != after, "the corrected hour has the same mean")
+    expect(done.corrected == file.rows, f"corrected {done.corrected} of {file.rows} rows")
+    expect(before != after, "the corrected hour has the same mean")
     different = compare_online(platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project)
-    _expect(different.equal == different.entities, "Redis does not hold the corrected features")
+    expect(different.equal == different.entities, "Redis does not hold the corrected features")
     return {"corrected": done.corrected, "mean before": round(before, 3), "mean after": round(after, 3)}
 
 
@@ -192,7 +192,7 @@ def _mean_before(platform: Platform, view: FeatureView, moment: datetime) -> flo
         " order by event_timestamp desc limit 1"
     ).format(sql.Identifier(view.id))
     row = platform.conn.execute(query, (PRESS, moment)).fetchone()
-    _expect(row is not None and row[0] is not None, f"{view.id} has no row of {PRESS} before {moment}")
+    expect(row is not None and row[0] is not None, f"{view.id} has no row of {PRESS} before {moment}")
     assert row is not None
     return float(row[0])
 
@@ -219,10 +219,10 @@ def _kafka(platform: Platform) -> Figures:
         ).fetchall()
         return [batch_id for (batch_id,) in rows]
 
-    _until(lambda: bool(landed()), "the messages were not landed: see the run in the Dagster UI")
+    until(lambda: bool(landed()), "the messages were not landed: see the run in the Dagster UI")
     receipts = [_settled(platform, batch_id) for batch_id in landed()]
     totals = _totals(receipts)
-    _expect(totals["quarantined"] == 1, "exactly the poison message must be in quarantine")
+    expect(totals["quarantined"] == 1, "exactly the poison message must be in quarantine")
     return {"messages": len(sent) + 1, **totals, "online entities": _online(platform)}
 
 
@@ -250,19 +250,19 @@ def _agree(platform: Platform) -> Figures:
             names = [feature.name for feature in view.features]
             references = [f"{view.id}:{name}" for name in names]
             expected = [[row[name] for name in names] for row in stored]
-            _expect(
+            expect(
                 _api(platform, secret.key, references, keys, names) == expected,
                 f"the API disagrees with the warehouse on {view.id}",
             )
-            _expect(_feast(platform, references, keys, names) == expected, f"Feast disagrees with the warehouse on {view.id}")
+            expect(_feast(platform, references, keys, names) == expected, f"Feast disagrees with the warehouse on {view.id}")
             parity = compare_online(
                 platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project
             )
-            _expect(parity.equal == parity.entities, f"Redis disagrees with the warehouse on {view.id}: {parity}")
+            expect(parity.equal == parity.entities, f"Redis disagrees with the warehouse on {view.id}: {parity}")
             values += sum(map(len, expected))
     finally:
         revoke_key(platform.conn, secret.key_id)
-    _expect(values > 0, "no published view has a row")
+    expect(values > 0, "no published view has a row")
     return {"feature values compared": values}
 
 
@@ -319,7 +319,7 @@ def _online(platform: Platform) -> int:
             parity = compare_online(
                 platform.conn, platform.redis, platform.definitions, view, project=platform.settings.feast_project
             )
-            _expect(parity.equal == parity.entities, f"Redis disagrees with Postgres on {view_id}: {parity}")
+            expect(parity.equal == parity.entities, f"Redis disagrees with Postgres on {view_id}: {parity}")
             entities += parity.entities
     return entities
 
@@ -335,7 +335,8 @@ def _state(platform: Platform) -> dict[str, int]:
     return {**found, "feature rows": history}
 
 
-def _until(holds: Callable[[], bool], otherwise: str) -> None:
+def until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Wait until it holds. Raises DemoFailed with `otherwise` after two minutes."""
     deadline = time.monotonic() + _PATIENCE
     while not holds():
         if time.monotonic() > deadline:
@@ -343,6 +344,7 @@ def _until(holds: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.1)
 
 
-def _expect(holds: bool, otherwise: str) -> None:
+def expect(holds: bool, otherwise: str) -> None:
+    """Raises DemoFailed with `otherwise` where it does not hold."""
     if not holds:
         raise DemoFailed(otherwise)

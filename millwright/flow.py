@@ -21,7 +21,7 @@ from millwright.landing.batches import Receipt
 from millwright.landing.load import land
 from millwright.online.publish import PublishReport, publish, unpublished_views
 from millwright.platform import Platform
-from millwright.registry import applied
+from millwright.registry import applied, keys_expire
 
 Days = tuple[date, date]
 log = logging.getLogger(__name__)
@@ -119,7 +119,9 @@ def _published(platform: Platform, view: FeatureView, days: Days | None) -> Iter
         yield _failed("publish", view, error)
         return
     yield report
-    yield Checked(results=check_published(platform.conn, platform.redis, platform.definitions, view, project=project))
+    expire = keys_expire(platform.settings)
+    results = check_published(platform.conn, platform.redis, platform.definitions, view, project=project, expire=expire)
+    yield Checked(results=results)
 
 
 def _failed(step: str, view: FeatureView, error: Exception) -> Failed:

@@ -166,9 +166,11 @@ def _check_again(context: dg.AssetExecutionContext, platform: Any, log: Any) -> 
     """The checks that were chosen in the UI, on what is there: the newest batches, the current rows, Redis."""
     from millwright.checks import check_published, check_view, check_warehouse
     from millwright.landing.batches import batches, receipt
+    from millwright.registry import keys_expire
     from platform_assets.samples import check_sample
 
     conn, definitions, project = platform.conn, platform.definitions, platform.settings.feast_project
+    expire = keys_expire(platform.settings)
     wanted = {(*key.asset_key.path, key.name) for key in context.selected_asset_check_keys}
     tables = {path[1] for path in wanted if path[0] == "warehouse"}
     newest = [receipt(conn, line.batch_id) for line in batches(conn, NEWEST_BATCHES).batches if line.state == "landed"]
@@ -181,7 +183,7 @@ def _check_again(context: dg.AssetExecutionContext, platform: Any, log: Any) -> 
             results += check_view(conn, definitions, view)
         for name, whole in ((PARITY.name, False), (PARITY_WHOLE.name, True)):
             if ("online", view_id, name) in wanted:
-                results += check_published(conn, platform.redis, definitions, view, project=project, whole=whole)
+                results += check_published(conn, platform.redis, definitions, view, project=project, expire=expire, whole=whole)
     yield from log.checked([one for one in results if (*one.asset, one.name) in wanted])
 
 

@@ -5,6 +5,7 @@ Belongs here: parity as a check. Does not: the comparison itself (compare.py).
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -24,9 +25,13 @@ def check_published(
     view: FeatureView,
     *,
     project: str,
+    expire: timedelta | None = None,
     whole: bool = False,
 ) -> list[CheckResult]:
-    """Compare a published view in Redis with its latest rows in Postgres: SAMPLE entities, or with `whole` every one."""
+    """Compare a published view in Redis with its latest rows in Postgres: SAMPLE entities, or with `whole` every one.
+
+    `expire`: as compare_online takes it.
+    """
     from millwright.compare import CAUSES, compare_online  # here: Dagster's code location reads the catalogue of checks only
     from millwright.registry import applied
 
@@ -34,9 +39,9 @@ def check_published(
         status = applied(conn)[view.id].status if view.id in applied(conn) else "not applied"
         if status not in ("active", "deprecated"):
             return Seen(True, f"the view is {status}: it is not served", "nothing to compare")
-        found = compare_online(conn, client, definitions, view, project=project, sample=None if whole else SAMPLE)
+        found = compare_online(conn, client, definitions, view, project=project, sample=None if whole else SAMPLE, expire=expire)
         counts: dict[str, int] = {cause: getattr(found, cause) for cause in CAUSES}
-        unequal = {cause: count for cause, count in counts.items() if count and cause != "equal"}
+        unequal = {cause: count for cause, count in counts.items() if count and cause not in ("equal", "expired")}
         return Seen(
             found.same,
             f"{found.equal} of {found.entities} entities equal"

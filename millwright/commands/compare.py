@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from millwright.commands.output import Done, command, rows
 from millwright.settings import Settings
 
-_CAUSES = ("missing", "extra", "older", "newer", "different", "undecodable")
+_CAUSES = ("missing", "extra", "older", "newer", "different", "undecodable", "expired")
 
 
 class Parity(BaseModel):
@@ -41,7 +41,8 @@ def _text(report: Parity) -> Any:
 
 def _told(comparison: Any) -> str:
     if comparison.same:
-        return f"all {comparison.entities:,} entities are the same in Redis as in Postgres."
+        gone = f"; {comparison.expired:,} of them have expired" if comparison.expired else ""
+        return f"all {comparison.entities:,} entities are the same in Redis as in Postgres{gone}."
     found = [f"{count:,} {cause}" for cause in _CAUSES if (count := getattr(comparison, cause))]
     return f"of {comparison.entities:,} entities {', '.join(found)}."
 
@@ -61,7 +62,7 @@ def online(views: tuple[str, ...], repair: bool) -> Done:
     """
     from millwright.compare import compare_online, repair_online
     from millwright.platform import open_platform
-    from millwright.registry import applied, resolve_view
+    from millwright.registry import applied, keys_expire, resolve_view
 
     with open_platform(Settings()) as platform:
         wanted = [resolve_view(platform.conn, view) for view in views] or [
@@ -75,6 +76,7 @@ def online(views: tuple[str, ...], repair: bool) -> Done:
                 platform.definitions,
                 platform.definitions.feature_views[view_id],
                 project=platform.settings.feast_project,
+                expire=keys_expire(platform.settings),
             )
             for view_id in wanted
         ]

@@ -34,6 +34,7 @@ def _text(report: DemoReport) -> Any:
             "  millwright batches                                      what arrived, with receipts",
             "  millwright features machine_vitals                      the catalog",
             "  millwright online machine_vitals machine_id=press-01    what a model reads",
+            "  millwright predict press_failures machine_id=press-01   what it makes of it",
             "  millwright status | down                                the platform on this machine",
         ]
     return "\n".join(lines)
@@ -42,7 +43,7 @@ def _text(report: DemoReport) -> Any:
 @command(text=_text)
 @click.option("--once", is_flag=True, help="Stop everything at the end.")
 def demo(once: bool) -> Done:
-    """The whole way on a simulated fleet: files, a correction, Kafka; then hold Feast, API and warehouse against each other."""
+    """The whole way on a simulated fleet: files, a correction, Kafka, a model's predictions, a lost Redis and its repair."""
     from millwright.demo import Demo, DemoReport
     from millwright.stack.up import Stack
 
@@ -72,6 +73,7 @@ def demo(once: bool) -> Done:
 
 
 def _walk(seen: Demo, stack: Stack) -> dict[str, str]:
+    from millwright import demo_serving
     from millwright.demo import run
     from millwright.platform import open_platform
     from millwright.registry import apply
@@ -85,6 +87,7 @@ def _walk(seen: Demo, stack: Stack) -> dict[str, str]:
         figures["feature views"] = _views(apply, settings)
     with open_platform(settings) as platform:
         run(platform, seen)
+        demo_serving.run(platform, seen, may_flush="MILLWRIGHT_REDIS_URL" not in stack.state.external())
     report = status(stack)
     addresses = {"Dagster": report.webserver, "API": report.api, "Inbox": report.inbox, "Logs": report.logs}
     return {name: str(address) for name, address in addresses.items() if address}

@@ -34,7 +34,11 @@ def _deployed_text(report: DeployReport) -> str:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--name", required=True, help="What the model is called, such as press_failures.")
 @click.option(
-    "--features", multiple=True, required=True, metavar="VIEW[:FEATURE]", help="What it reads, in its order; may be given again."
+    "--features",
+    multiple=True,
+    required=True,
+    metavar="VIEW[:FEATURE,…]",
+    help="What it reads, in its order; may be given again.",
 )
 @click.option("--on-missing", type=click.Choice(["refuse", "impute"]), default="refuse", show_default=True)
 @click.option("--on-stale", type=click.Choice(["refuse", "impute", "use"]), default="refuse", show_default=True)
@@ -61,13 +65,19 @@ def deploy(
         Settings(),
         file,
         name=name,
-        features=[part for each in features for part in each.split(",")],
+        features=[reference for each in features for reference in _references(each)],
         on_missing=on_missing,
         on_stale=on_stale,
         impute=dict(_value(pair) for pair in impute),
         description=description,
         owner=owner,
     )
+
+
+def _references(text: str) -> list[str]:
+    """`view` as it is, `view:a,b` as `view:a` and `view:b`."""
+    view, colon, names = text.partition(":")
+    return [f"{view}:{name.strip()}" for name in names.split(",")] if colon else [view]
 
 
 def _value(pair: str) -> tuple[str, Any]:

@@ -16,6 +16,7 @@ from millwright.registry.catalog import (
     resolve_view,
 )
 from millwright.registry.deploy import DeployReport, deploy
+from millwright.registry.feast import keys_expire
 from millwright.registry.feast_objects import repository_objects
 from millwright.registry.models import ModelsReport, read_models
 from millwright.registry.status import StatusReport, set_status
@@ -34,6 +35,7 @@ __all__ = [
     "applied",
     "apply",
     "deploy",
+    "keys_expire",
     "read_catalog",
     "read_models",
     "repository_objects",

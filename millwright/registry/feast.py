@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import timedelta
 from typing import Any
 
 import yaml
@@ -27,6 +28,16 @@ class FeastMisconfigured(RuntimeError):
 def configured(settings: Settings) -> bool:
     """Whether the repository has a feature_store.yaml."""
     return (settings.feature_repo / CONFIGURATION).exists()
+
+
+def keys_expire(settings: Settings) -> timedelta | None:
+    """The age at which the online store was told to let keys go (`key_ttl_seconds`); None: never."""
+    if not configured(settings):
+        return None
+    fields = yaml.safe_load((settings.feature_repo / CONFIGURATION).read_text(encoding="utf-8"))
+    online = fields.get("online_store")
+    seconds = online.get("key_ttl_seconds") if isinstance(online, dict) else None
+    return timedelta(seconds=int(seconds)) if seconds else None
 
 
 def feature_store(settings: Settings, **changes: Any) -> Any:

@@ -21,7 +21,7 @@ from tests.prediction.onnx_files import weighted
 VIEW = "machine_vitals_v1"
 MODEL = dg.AssetKey(["models", "wear"])
 INPUTS = [f"{VIEW}:temperature_last", f"{VIEW}:readings_count_1h"]
-CAUSES = ("equal", "missing", "extra", "older", "newer", "different", "undecodable")
+CAUSES = ("equal", "missing", "extra", "older", "newer", "different", "undecodable", "expired")
 
 
 def land(place: Place, *lines: str, name: str = "a.csv") -> dg.ExecuteInProcessResult:

@@ -41,6 +41,12 @@ def test_the_demo_goes_all_the_way_and_stops(tmp_path: Path):
     assert figures["a late correction"]["corrected"] == 60
     assert figures["a Kafka batch"]["quarantined"] == 1
     assert figures["Feast, API, Redis and warehouse agree"]["feature values compared"] > 100
+    assert figures["deploy a model"]["model"] == "press_failures_v1"
+    assert figures["predict over HTTP"]["predicted and logged"] == 10
+    flushed = figures["FLUSHALL, the check that fails, the repair"]
+    assert flushed["missing"] == flushed["equal after the repair"] > 0
+    explained = figures["why a value is what it is, down to the line"]
+    assert explained["rows"] == 61 and str(explained["line"]).startswith("correction-1.csv:")
     mine = str(state)
     left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if any(mine in part for part in p.info["cmdline"] or [])]
     assert left == []

@@ -43,10 +43,12 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.said: dict[str, str] = {}
         folder.mkdir()
         for name in ("dagster.yaml", "workspace.yaml"):
             shutil.copy(PROJECT / name, folder / name)
-        (folder / "platform_assets").symlink_to(PROJECT / "platform_assets")
+        for name in ("platform_assets", "examples"):
+            (folder / name).symlink_to(PROJECT / name)
         shutil.copytree(PROJECT / "feature_repo", folder / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MILLWRIGHT_", "DAGSTER_"))}
         self.environment = kept | {
@@ -68,6 +70,7 @@ class Reader:
             if command in ELSEWHERE or command == "millwright down":
                 continue
             done = self.types(command)
+            self.said[command] = done.stdout
             if command in REFUSED:
                 if done.returncode != 1 or REFUSED[command] not in done.stdout:
                     failed.append(f"{page.name}: {command}: exit {done.returncode}\n{done.stdout[-800:]}\n{done.stderr[-800:]}")
@@ -110,6 +113,12 @@ def test_the_pages_commands_work_in_order(tmp_path: Path):
         failed += reader.follows(PROJECT / "README.md")
         first = reader.folder / "feature_repo/feature_views/machine_vitals_v1.yaml"
         first.with_name("machine_vitals_v2.yaml").write_text(first.read_text().replace("version: 1", "version: 2"))
+        made = json.loads(reader.types("millwright keys create models --scope predict --json").stdout)
+        reader.environment["KEY"] = made["key"]
+        failed += [*reader.follows(DOCS / "predictions.md"), *reader.follows(DOCS / "parity.md")]
+        (shown,) = blocks(DOCS / "predictions.md", "json")
+        trained = next(json.loads(said) for command, said in reader.said.items() if "press_failures.py" in command)
+        assert trained == pytest.approx(json.loads(shown), abs=0.01), "docs/predictions.md tells other figures"
         for page in ("mapping.md", "rules.md", "start.md", "features.md", "definitions.md", "operations.md"):
             failed += reader.follows(DOCS / page)
     finally:
@@ -120,6 +129,6 @@ def test_the_pages_commands_work_in_order(tmp_path: Path):
 
 def test_no_page_shows_a_command_that_is_not_run():
     first = {"receipts.md", "own-csv.md", "upload.md", "mapping.md", "rules.md", "README.md", "serving.md", "keys.md"}
-    followed = first | {"start.md", "features.md", "definitions.md", "operations.md"}
+    followed = first | {"start.md", "features.md", "definitions.md", "operations.md", "predictions.md", "parity.md"}
     others = [page for page in DOCS.glob("*.md") if page.name not in followed and commands(page)]
     assert others == []

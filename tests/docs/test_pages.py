@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from millwright.definitions import Definitions, load
+from millwright.definitions import Definitions, Model, load
 from millwright.definitions.durations import parse, tile_size
 from millwright.landing.options import OPTIONS
 from millwright.settings import Settings
@@ -88,6 +88,11 @@ def test_rules_page_dataset_fits_the_shipped_ones(tmp_path: Path) -> None:
     repo = PROJECT / "feature_repo"
     shipped = [(repo / name).read_text(encoding="utf-8") for name in ("entities/machine.yaml", "datasets/fleet.yaml")]
     assert set(load_blocks([*shipped, *blocks(DOCS / "rules.md", "yaml")], tmp_path).datasets) == {"fleet", "meters"}
+
+
+def test_predictions_page_model_is_a_definition() -> None:
+    (shown,) = blocks(DOCS / "predictions.md", "yaml")
+    assert Model.model_validate(YAML(typ="safe").load(shown)).id == "press_failures_v1"
 
 
 def test_every_code_that_a_rule_gives_is_on_the_rules_page() -> None:

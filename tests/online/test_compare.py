@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from millwright.cli import main
 from millwright.compare import Comparison, compare_online, repair_online
 from millwright.online import codec
+from millwright.registry import keys_expire
 from tests.online.conftest import NOON, Online
 
 HOUR = timedelta(hours=1)
@@ -37,6 +38,19 @@ def test_after_a_publish_all_is_equal(filled: Online) -> None:
         assert found.same
         assert (found.entities, found.equal, found.first_differences) == (6, 6, [])
     assert compare(filled, sample=2).equal == 2
+
+
+def test_what_redis_was_told_to_let_go_is_no_fault(filled: Online) -> None:
+    """`key_ttl_seconds` of feature_store.yaml; a younger row that is not there is missing all the same."""
+    filled.redis.delete(key("press-0"))
+    age = datetime.now(UTC) - NOON
+    assert compare(filled, expire=age + HOUR).missing == 1
+    found = compare(filled, expire=age - HOUR)
+    assert (found.same, found.missing, found.expired, found.equal) == (True, 0, 1, 5)
+    repository = filled.settings.feature_repo
+    assert keys_expire(filled.settings) is None
+    (repository / "feature_store.yaml").write_text("project: millwright\nonline_store: {type: redis, key_ttl_seconds: 3600}\n")
+    assert keys_expire(filled.settings) == HOUR
 
 
 def test_every_cause_has_its_name(filled: Online) -> None:

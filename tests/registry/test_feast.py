@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from millwright.registry import apply, set_status
+from millwright.registry import apply, deploy, set_status
 from millwright.registry.feast import FeastMisconfigured, feature_store
 from millwright.settings import STACK_ENV, Settings
 from tests import platforms
+from tests.prediction.onnx_files import weighted
 
 FIELDS = ("postgres_owner_url", "postgres_url", "postgres_reader_url", "redis_url")
 
@@ -87,6 +88,21 @@ def test_a_second_version_is_a_draft_in_feast_until_it_is_active(settings: Setti
 def _serves(store: object) -> str:
     (projection,) = store.get_feature_service("machine_vitals").feature_view_projections  # type: ignore[attr-defined]
     return str(projection.name)
+
+
+def test_a_model_has_a_feature_service_of_what_it_reads(settings: Settings, tmp_path: Path) -> None:
+    apply(settings)
+    names = ["vibration_mean_1h", "temperature_last"]
+    file = weighted(tmp_path / "m.onnx", [1.0, 1.0])
+    made = deploy(settings, file, name="wear", features=[f"machine_vitals_v1:{name}" for name in names])
+    assert made.feast == ["Created feature service wear_v1"]
+    (projection,) = feature_store(settings).get_feature_service("wear_v1").feature_view_projections
+    assert sorted(field.name for field in projection.features) == sorted(names)
+    assert "No changes to registry" in feast(settings, "plan")
+    set_status(settings, "wear_v1", "deprecated")
+    set_status(settings, "wear_v1", "retired")
+    assert "wear_v1" not in {service.name for service in feature_store(settings).list_feature_services()}
+    assert "No changes to registry" in feast(settings, "plan")
 
 
 def test_units_types_and_words_are_in_the_registry(settings: Settings) -> None:
