@@ -25,7 +25,7 @@ from millwright.online.outcomes import EQUAL, OLDER, REMOVED, WRITTEN
 from millwright.online.replies import Line, line
 
 # Keys of a transaction. The server does it in one go: a reader waits for that.
-AT_ONCE = 40
+AT_ONCE = 20
 ATTEMPTS = 3
 _MULTI, _EXEC, _UNWATCH = b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n", b"*1\r\n$7\r\nUNWATCH\r\n"
 
