@@ -36,7 +36,7 @@ def run(platform: Platform, demo: Demo, *, may_flush: bool) -> None:
         )
         figures |= {"model": made.model_id, "inputs": len(made.inputs), "already": int(made.already)}
     with demo.step("predict over HTTP") as figures:
-        figures |= _predict(platform)
+        figures |= _predict(platform, made.model_id)
     if may_flush:
         with demo.step("FLUSHALL, the check that fails, the repair") as figures:
             figures |= _flushed(platform)
@@ -44,12 +44,12 @@ def run(platform: Platform, demo: Demo, *, may_flush: bool) -> None:
         figures |= _explained(platform)
 
 
-def _predict(platform: Platform) -> Figures:
+def _predict(platform: Platform, model_id: str) -> Figures:
     """Ten presses by one request; each was predicted, and logged with what the model was given."""
     secret = create_key(platform.conn, name="demo", scopes=["predict"], expires_in=timedelta(hours=1))
     answers: list[dict[str, Any]] = []
     try:
-        until(lambda: _asked(platform, secret.key, answers), f"the API does not know {trained.NAME}: see its log")
+        until(lambda: _asked(platform, model_id, secret.key, answers), f"the API does not know {model_id}: see its log")
     finally:
         revoke_key(platform.conn, secret.key_id)
     (answer,) = answers
@@ -65,11 +65,11 @@ def _predict(platform: Platform) -> Figures:
     return {"predicted and logged": len(risks), "most likely to fail": worst, "within 24 h, probability": round(risks[worst], 3)}
 
 
-def _asked(platform: Platform, key: str, answers: list[dict[str, Any]]) -> bool:
+def _asked(platform: Platform, model_id: str, key: str, answers: list[dict[str, Any]]) -> bool:
     """Ask once; False while the API has not noticed the model."""
     machines = [f"press-{number:02}" for number in range(1, PRESSES + 1)]
     request = urllib.request.Request(
-        f"http://{platform.settings.api_host}:{platform.settings.api_port}/v1/models/{trained.NAME}/predict",
+        f"http://{platform.settings.api_host}:{platform.settings.api_port}/v1/models/{model_id}/predict",
         data=json.dumps({"entities": {"machine_id": machines}}).encode(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )

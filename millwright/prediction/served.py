@@ -63,7 +63,10 @@ class ServedModels:
 
     @classmethod
     def from_catalog(cls, conn: psycopg.Connection[Any]) -> ServedModels:
-        """The catalog as applied; any role that may read it."""
+        """The catalog as applied; any role that may read it. None where the catalog is older than models: apply makes it new."""
+        there = conn.execute("select to_regclass('catalog.models')").fetchone()
+        if not there or not there[0]:
+            return cls(())
         rows = conn.execute(
             "select definition, definition_hash, status, (select coalesce(json_object_agg(view_id, v.definition_hash), '{}') "
             "from catalog.feature_views v where view_id = any(m.views)) from catalog.models m order by model, version"

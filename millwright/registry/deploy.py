@@ -73,12 +73,15 @@ def deploy(
     data = file.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     with connect(settings.require("postgres_owner_url"), autocommit=True, name="millwright deploy") as conn:
+        there = conn.execute("select to_regclass('catalog.feature_views')").fetchone()
+        if not there or not there[0]:
+            raise CannotDeploy("nothing is applied yet: run `millwright apply`, then deploy the model again")
         references = [_versioned(conn, reference) for reference in features]
         known = applied_models(conn)
     fields = {"features": references, "on_missing": on_missing, "on_stale": on_stale, "impute": dict(impute or {})}
     prose = {"description": description, "owner": owner}
-    there = load(settings.feature_repo).models
-    versions = {model.version: model for model in there.values() if model.model == name}
+    defined = load(settings.feature_repo).models.values()
+    versions = {model.version: model for model in defined if model.model == name}
     taken = {*versions, *(each.version for each in known.values() if each.model == name)}
     newest = versions.get(max(taken, default=0))
     model = _model(name, max(taken, default=0) + 1, sha256, fields | prose)

@@ -73,8 +73,7 @@ class ModelsReport(BaseModel):
 
 def applied_models(conn: psycopg.Connection[Any]) -> dict[str, AppliedModel]:
     """Every applied version by id, in order of name and version; none where the catalog is older than models."""
-    there = conn.execute("select to_regclass('catalog.models')").fetchone()
-    if not there or not there[0]:
+    if not _there(conn):
         return {}
     names = ("model_id", "model", "version", "status", "definition_hash", "views")
     rows = conn.execute(
@@ -85,6 +84,8 @@ def applied_models(conn: psycopg.Connection[Any]) -> dict[str, AppliedModel]:
 
 def read_models(conn: psycopg.Connection[Any]) -> ModelsReport:
     """Every deployed version; any role that may read the catalog."""
+    if not _there(conn):
+        return ModelsReport(models=[])
     rows = conn.execute(
         "select model_id, status, definition, description, owner, applied_at, applied_by from catalog.models"
         " order by model, version"
@@ -132,8 +133,7 @@ def check_models(feature_repo: Path, definitions: Definitions, known: Mapping[st
 
 def served_models(conn: psycopg.Connection[Any]) -> list[Model]:
     """Every applied version that is not retired, as it was applied; none where the catalog is older than models."""
-    there = conn.execute("select to_regclass('catalog.models')").fetchone()
-    if not there or not there[0]:
+    if not _there(conn):
         return []
     rows = conn.execute("select definition from catalog.models where status <> 'retired' order by model, version")
     return [Model.model_validate(definition) for (definition,) in rows]
@@ -197,6 +197,10 @@ def write_model(conn: psycopg.Connection[Any], model: Model, status: Status, by:
 def write_model_status(conn: psycopg.Connection[Any], model_id: str, status: Status) -> None:
     """The status of an applied version."""
     conn.execute("update catalog.models set status = %s where model_id = %s", [status, model_id])
+
+
+def _there(conn: psycopg.Connection[Any]) -> bool:
+    return conn.execute("select to_regclass('catalog.models')").fetchone() != (None,)
 
 
 def _same(stored: Any, model: Model) -> bool:

@@ -27,7 +27,8 @@ _EITHER: dict[str, Any] = {
 class OnlineFeaturesRequest(BaseModel):
     """Feast's request: columns of join keys, and either references `view:feature` or a feature service.
 
-    A view is a version (`machine_vitals_v1`) or a name, which means its active version; a feature service is a view's name.
+    A view is a version (`machine_vitals_v1`) or a name, which means its active version; a feature service is
+    a view's name, or a version of a model (`press_failures_v1`): what it reads.
     """
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra=_EITHER)

@@ -38,7 +38,7 @@ async def get_online_features(body: OnlineFeaturesRequest, request: Request) -> 
     state: State = request.scope["app"].state.platform
     if bool(body.features) == (body.feature_service is not None):
         raise Refused(422, "no_features", "give either features or feature_service")
-    shape = await _shape(state, tuple(body.features or [str(body.feature_service)]))
+    shape = await _shape(state, tuple(body.features) or await _service(state, str(body.feature_service)))
     names = shape.full_names if body.full_feature_names else shape.names
     if len(set(names)) < len(names):
         doubled = sorted({name for name in names if names.count(name) > 1})
@@ -88,6 +88,12 @@ def _shape_of(served: Served, references: tuple[str, ...], project: str) -> _Sha
 async def _shape(state: State, references: tuple[str, ...]) -> _Shape:
     """Raises UnknownFeature, psycopg.Error."""
     return _shape_of(await state.catalog.served(), references, state.project)
+
+
+async def _service(state: State, name: str) -> tuple[str, ...]:
+    """What a feature service has: all of a view, or what a version of a model reads. Raises psycopg.Error."""
+    model = (await state.catalog.known()).models.models.get(name)
+    return tuple(model.definition.features) if model is not None and model.status != "retired" else (name,)
 
 
 async def _read(state: State, shape: _Shape, rows: Sequence[dict[str, Any]]) -> list[Column]:

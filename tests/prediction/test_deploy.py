@@ -130,6 +130,15 @@ def test_no_definition_at_all(settings: Settings, tmp_path: Path, capsys: Any, m
     assert "applied are machine_vitals_v1" in capsys.readouterr().err
 
 
+def test_before_the_first_apply_it_says_what_to_do(tmp_path: Path, empty_database: str, redis_url: str) -> None:
+    untouched = platforms.settings(tmp_path, empty_database, redis_url, feast=False)
+    with pytest.raises(CannotDeploy, match="run `millwright apply`"):
+        deploy(untouched, weighted(tmp_path / "m.onnx", [1.0]), name="wear", features=TWO[:1])
+    assert kept(untouched) == []
+    with connect(untouched.require("postgres_owner_url"), autocommit=True) as conn:
+        assert ServedModels.from_catalog(conn).models == {} and read_models(conn).models == []
+
+
 def test_a_changed_file_is_refused(settings: Settings, tmp_path: Path) -> None:
     made = deploy(settings, weighted(tmp_path / "m.onnx", [1.0]), name="wear", features=TWO[:1])
     definition = served(settings).model("wear").definition

@@ -136,7 +136,7 @@ def _refuses(served: Served) -> None:
         ("strikt", [FRESH], {}, 404, "no model strikt (did you mean strict?)"),
         ("strict_v2", [FRESH], {}, 404, "did you mean strict_v1?"),
         ("%00", [FRESH], {}, 404, "no model"),
-        ("strict", [], {}, 422, "machine_id has 0"),
+        ("strict", [], {}, 422, "entities.machine_id: List should have at least 1 item"),
         ("strict", [7], {}, 422, "machine_id must be string, got 7"),
         ("strict", [None], {}, 422, "machine_id must be string"),
         ("strict", [FRESH], {"entities": {"machine": ["a"]}}, 422, "needs the join key machine_id"),
@@ -149,6 +149,9 @@ def _refuses(served: Served) -> None:
         assert what in answer.json()["message"], answer.text[:500]
     reader = keys.create_key(served.conn, name="reader", scopes=["read"])
     headers = {"Authorization": f"Bearer {reader.key}"}
+    asked = {"feature_service": "strict_v1", "entities": {"machine_id": [FRESH]}}
+    features = served.client.post("/get-online-features", json=asked, headers=headers).json()
+    assert features["metadata"]["feature_names"] == ["machine_id", "temperature_last", "readings_count_1h"]
     body = {"entities": {"machine_id": [FRESH]}}
     assert served.client.post("/v1/models/strict/predict", json=body, headers=headers).status_code == 403
     assert served.client.get("/v1/models", headers=headers).status_code == 403
