@@ -5,6 +5,7 @@ Usage: python -m benchmarks.http [--entities 10000] [--seconds 20] [--repeat 5] 
 
 A client sends a request on a connection that it keeps, reads the whole answer, and sends the next. The clients are one process
 of their own, so that they cost both servers the same; each server is one worker. The time is spent in `repeat` turns.
+`feast serve` has no models: a prediction is set beside its answer with the features alone.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from benchmarks._measure import figure, show
 from benchmarks._views import START, VIEWS, feast_store, fill, stores
 from millwright.definitions import load
 from millwright.online.publish import publish
+from millwright.registry import deploy
 from millwright.serving import keys
 from millwright.settings import Settings
 from millwright.stack.server import free_port
 from millwright.warehouse.connect import connect
 
 VIEW = "numbers_v1"
+MODEL = "benchmark"
 HOST = "127.0.0.1"
 CLIENTS = (1, 16)
 PEER = "feast serve"
@@ -87,12 +90,16 @@ def main() -> None:
 
 def _measures(settings: Settings, folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
     with ExitStack() as servers:
-        targets = {"ours": servers.enter_context(_ours(settings)), "feast": servers.enter_context(_feast(settings, folder))}
+        _deploy(settings, folder)
+        ours = servers.enter_context(_ours(settings))
+        targets = {"ours": ours, "feast": servers.enter_context(_feast(settings, folder))}
         _check_equal(targets)
+        predict = Target(ours.port, f"/v1/models/{MODEL}/predict", lambda name: {"entities": {"machine_id": [name]}}, ours.key)
         random.seed(1)
         machines = [f"machine-{random.randint(1, arguments.entities)}" for _ in range(1000)]
         for clients in CLIENTS:
             yield from _measure("features", targets, machines, clients, arguments)
+            yield from _measure("predict", targets | {"ours": predict}, machines, clients, arguments)
 
 
 def _measure(
@@ -197,6 +204,18 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self.answer is not None:
             self.answer.set_exception(error or ConnectionResetError())
+
+
+def _deploy(settings: Settings, folder: Path) -> None:
+    """A logistic regression over the view's ten features: what is measured is the way to it, not the model."""
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(1).normal(size=(200, len(VIEWS[VIEW]))).astype(np.float32)
+    model = to_onnx(LogisticRegression().fit(rows, rows.sum(axis=1) > 0), rows[:1], options={"zipmap": False})
+    file = folder / "benchmark.onnx"
+    file.write_bytes(model.SerializeToString())
+    deploy(settings, file, name=MODEL, features=[VIEW])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import psycopg
 
 from millwright.online.served import Served
 from millwright.prediction.served import ServedModels
+from millwright.registry.on_demand import OnDemand
 from millwright.serving.keyring import Connect
 
 FRESH_SECONDS = 3.0
@@ -17,11 +18,12 @@ FRESH_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Known:
-    """Feature views and models as they were at one moment."""
+    """Feature views, models, and what only Feast knows, as they were at one moment."""
 
     at: float
     views: Served
     models: ServedModels
+    on_demand: OnDemand
 
 
 class Catalog:
@@ -30,8 +32,8 @@ class Catalog:
     It is looked at again off the requests' path, so that only the first request waits.
     """
 
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
+    def __init__(self, connect: Connect, project: str) -> None:
+        self._connect, self._project = connect, project
         self._known: Known | None = None
         self._away = False
 
@@ -57,6 +59,7 @@ class Catalog:
         try:
             with self._connect() as conn:
                 views, models = Served.from_catalog(conn), ServedModels.from_catalog(conn)
+                on_demand = OnDemand.from_registry(conn, self._project)
         except psycopg.OperationalError:
             self._away = True
             if known is None:
@@ -64,5 +67,5 @@ class Catalog:
             return known
         if known is not None and views.views == known.views.views:
             views = known.views  # what is kept of them stays good
-        self._known, self._away = Known(time.monotonic(), views, models), False
+        self._known, self._away = Known(time.monotonic(), views, models, on_demand), False
         return self._known

@@ -33,7 +33,7 @@ class OnlineFeaturesRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra=_EITHER)
 
-    entities: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+    entities: dict[str, Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]] = Field(
         min_length=1, description="Values of each join key, one an entity.", examples=[{"machine_id": ["press-07", "press-08"]}]
     )
     features: list[str] = Field(default=[], description="References `view:feature`.", examples=[_REFERENCES])

@@ -17,13 +17,14 @@ from millwright.why import Why, why
 
 router = APIRouter(prefix="/v1", tags=["features"])
 _FEATURE = "view:feature; a view is a version, or a name, which means its active version."
-_Pair = Annotated[str, Field(pattern="^[^=]+=")]
+_FITS: dict[str, Any] = {"pattern": "^[^:]+:.+$"}  # said to clients; the sentence of a refusal is our own
+_Pair = Annotated[str, Field(json_schema_extra={"pattern": "^[^=]+="})]
 
 
 @router.get("/why", response_model=Why, responses=problems(401, 403, 404, 422, 503), dependencies=[scope("admin")])
 def explain(
     request: Request,
-    feature: Annotated[str, Query(description=_FEATURE, pattern="^[^:]+:.+$", examples=["press_vitals:temperature_mean_1h"])],
+    feature: Annotated[str, Query(description=_FEATURE, json_schema_extra=_FITS, examples=["press_vitals:temperature_mean_1h"])],
     key: Annotated[list[_Pair], Query(description="Each join key, such as machine_id=press-07.", max_length=8)],
     at: Annotated[AwareDatetime | None, Query(description="The row at this time or the last before it; else the newest.")] = None,
     rows: Annotated[int, Query(description="How many rows to trace to their lines.", ge=0, le=100)] = 10,
@@ -33,7 +34,9 @@ def explain(
     Lines may hold more than features do: the scope is admin.
     """
     state: State = request.app.state.platform
-    view, _, name = feature.partition(":")
+    view, colon, name = feature.partition(":")
+    if not colon:
+        raise Refused(422, "no_feature", f"{feature[:100]!r} names no feature: write view:feature")
     definitions = load(state.settings.feature_repo)
     with state.connection() as conn:
         view_id = resolve_view(conn, view)

@@ -44,7 +44,7 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    entities: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(min_length=1, max_length=8)
+    entities: dict[str, Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]] = Field(min_length=1, max_length=8)
 
 
 class NothingPredicted(Problem):

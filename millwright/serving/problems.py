@@ -27,6 +27,7 @@ from millwright.online.read import BadEntity
 from millwright.online.served import UnknownFeature
 from millwright.prediction.served import UnknownModel
 from millwright.registry.catalog import UnknownView
+from millwright.registry.on_demand import NotComputed
 from millwright.serving.watched import ERROR
 from millwright.why import NothingToExplain
 
@@ -56,6 +57,7 @@ _TOLD: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownView, 404, "unknown_view"),
     (UnknownFeature, 404, "unknown_feature"),
     (BadEntity, 422, "bad_entity"),
+    (NotComputed, 422, "not_computed"),
     (NothingToExplain, 404, "nothing_to_explain"),
 )
 

@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool
 from millwright.online import connect
 from millwright.online.pipe import Pipe
 from millwright.online.read import Column, Plan, Question
+from millwright.registry.on_demand import FeastItself
 from millwright.serving.audit import Refusals
 from millwright.serving.catalog import Catalog
 from millwright.serving.keyring import Keyring
@@ -49,7 +50,8 @@ class State:
         self.metrics = Metrics()
         self.refusals = Refusals()
         self.keyring = Keyring(self.connection)
-        self.catalog = Catalog(self.connection)
+        self.catalog = Catalog(self.connection, self.project)
+        self.feast = FeastItself(settings)
         self.rates = Rates(self.redis, settings.api_requests_per_minute)
         self._pipe = Pipe(self.redis)
         self._stop = threading.Event()

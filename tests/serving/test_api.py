@@ -1,4 +1,4 @@
-"""The API as a client meets it: a real uvicorn, real stores, Feast's own client among the callers."""
+"""The API as a client meets it: a real server, real stores."""
 
 from __future__ import annotations
 
@@ -79,9 +79,34 @@ def test_features_as_feasts_server_answers_them(served: Served) -> None:
     assert full["metadata"]["feature_names"] == ["machine_id", "machine_vitals_v1__temperature_last"]
     service = served.ask(features=None, feature_service="machine_vitals").json()
     assert len(service["results"]) == 12
+    twice = served.ask(entities={"machine_id": ["press-1", "press-1"]}).json()
+    assert twice["results"][1]["values"] == [1.5, 1.5]
+    _rows(served)
 
     _refuses(served)
     _keys(served)
+
+
+def _rows(served: Served) -> None:
+    """The same by rows."""
+    entities = [{"machine_id": machine} for machine in MACHINES]
+    answer = served.client.post("/v1/features/online", json={"features": ["machine_vitals"], "entities": entities})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert [row["entity"] for row in body["rows"]] == entities and len(body["features"]) == 11
+    found = [row["features"]["machine_vitals_v1:temperature_last"] for row in body["rows"]]
+    assert [(one["value"], one["status"]) for one in found] == [(1.5, "PRESENT"), (None, "OUTSIDE_MAX_AGE"), (None, "NOT_FOUND")]
+    assert datetime.fromisoformat(found[0]["event_timestamp"]) == NOW and found[2]["event_timestamp"] is None
+    for body, message in (
+        ({"features": ["machine_vitals"], "entities": []}, "entities"),
+        ({"features": [], "entities": entities}, "features"),
+        ({"features": ["machine_vitals"], "entities": [{"machine_id": 7}]}, "machine_id must be string, got 7"),
+        ({"features": ["machine_vitals"], "entities": [{}]}, "entities.0"),
+        ({"features": ["machine_vitals"], "entities": entities, "more": 1}, "more"),
+        ({"features": ["machine_vitals"], "entities": entities[:1] * 20_000}, "more than 100000 values"),
+    ):
+        answer = served.client.post("/v1/features/online", json=body)
+        assert (answer.status_code, message in answer.json()["message"]) == (422, True), answer.text
 
 
 def _refuses(served: Served) -> None:
@@ -106,8 +131,24 @@ def _refuses(served: Served) -> None:
         answer = served.ask(**changes)
         assert (answer.status_code, set(answer.json())) == (status, {"error", "message"}), answer.text
         assert message in answer.json()["message"]
-    for content in (b"{", b"[" * 100_000, b'{"entities": {"machine_id": [NaN]}}', b"\xff"):
-        assert served.client.post("/get-online-features", content=content).status_code == 422
+    doubled = b'{"features": ["machine_vitals:temperature_last"], "entities": {"machine_id": ["a"], "machine\\u005fid": ["b"]}}'
+    for content, error in (
+        (b"{", "not_json"),
+        (b"[" * 100_000, "not_json"),
+        (b'{"entities": ' * 900 + b"1" + b"}" * 900, "invalid"),
+        (b'{"entities": {"machine_id": [NaN]}}', "not_json"),
+        (b'{"entities": {"machine_id": [1e999]}}', "not_json"),
+        (b"\xff", "not_json"),
+        (b"[]", "invalid"),
+        (doubled, "doubled_name"),
+        (b'{"features": ["a:b"], "features": ["c:d"], "entities": {"machine_id": ["a"]}}', "doubled_name"),
+    ):
+        answer = served.client.post("/get-online-features", content=content)
+        assert (answer.status_code, answer.json()["error"]) == (422, error), (content[:80], answer.text)
+    typed = served.client.post("/get-online-features", content=b"<a/>", headers={"content-type": "text/xml"})
+    assert (typed.status_code, typed.json()["error"]) == (415, "not_json")
+    hundred = served.ask(entities={"machine_id": ["m"] * 100_001})
+    assert (hundred.status_code, hundred.json()["error"]) == (422, "too_many")
     chunked = served.client.post("/get-online-features", content=(b"x" * 100_000 for _ in range(30)))
     assert chunked.status_code == 413
     assert served.client.get("/get-online-features").status_code == 405
@@ -168,36 +209,6 @@ def test_the_active_version_follows_the_catalog(served: Served) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert served.ask(features=["machine_vitals_v1:temperature_last"]).json()["results"][1]["values"][0] == 1.5
-
-
-def test_feasts_remote_client_reads_it(served: Served, tmp_path: Path) -> None:
-    import pandas as pd
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.types import Float64, String
-
-    config = RepoConfig(
-        project="millwright",
-        provider="local",
-        registry=str(tmp_path / "registry.db"),
-        online_store={"type": "remote", "path": str(served.client.base_url)},
-        auth={"type": "oidc", "token": served.key.key},
-        offline_store={"type": "file"},
-        entity_key_serialization_version=3,
-    )
-    pd.DataFrame({"machine_id": ["a"], "temperature_last": [1.0], "t": [NOW]}).to_parquet(tmp_path / "none.parquet")
-    machine = Entity(name="machine", join_keys=["machine_id"], value_type=ValueType.STRING)
-    view = FeatureView(
-        name="machine_vitals_v1",
-        entities=[machine],
-        source=FileSource(path=str(tmp_path / "none.parquet"), timestamp_field="t"),
-        schema=[Field(name="machine_id", dtype=String), Field(name="temperature_last", dtype=Float64)],
-    )
-    store = FeatureStore(config=config)
-    store.registry.apply_entity(machine, "millwright")
-    store.registry.apply_feature_view(view, "millwright")
-    rows = [{"machine_id": name} for name in MACHINES]
-    read = store.get_online_features(features=["machine_vitals_v1:temperature_last"], entity_rows=rows).to_dict()
-    assert read["temperature_last"] == [1.5, None, None]
 
 
 def test_why_a_value_is_what_it_is(served: Served) -> None:
