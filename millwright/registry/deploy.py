@@ -70,6 +70,8 @@ def deploy(
     one, and its version is what is written. Deploying the same again changes nothing.
     Raises CannotDeploy, DefinitionErrors (then nothing is kept), VersionChanged, OSError, psycopg.Error.
     """
+    if "impute" in (on_missing, on_stale) and not impute:
+        raise CannotDeploy("impute needs the values to take: --impute FEATURE=VALUE, once for each feature that may be missing")
     data = file.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     with connect(settings.require("postgres_owner_url"), autocommit=True, name="millwright deploy") as conn:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from millwright.checks.catalogue import PARITY, PARITY_WHOLE
+from millwright.checks.catalogue import PARITY
 from millwright.compare import repair_online
 from millwright.definitions import load
 from millwright.registry import deploy
@@ -95,7 +95,7 @@ def night(place: Place) -> tuple[bool, dg.AssetCheckEvaluation]:
     return result.success, event.asset_check_evaluation_data
 
 
-@pytest.mark.parametrize("name", [PARITY.name, PARITY_WHOLE.name, "at night"])
+@pytest.mark.parametrize("name", [PARITY.name, "at night"])
 def test_i7_after_a_flush_the_check_fails_until_the_repair(place: Place, name: str) -> None:
     """Every cause is a number that Dagster plots."""
     look = night if name == "at night" else lambda place: check(place, name)

@@ -114,7 +114,7 @@ def test_no_definition_at_all(settings: Settings, tmp_path: Path, capsys: Any, m
     file = weighted(tmp_path / "m.onnx", [1.0])
     for options, what in (
         ({"name": "../wear"}, "model: String should match"),
-        ({"on_missing": "impute"}, "impute needs values"),
+        ({"on_missing": "impute"}, "--impute FEATURE=VALUE"),
         ({"impute": {"temperature_last": 1.0}}, "neither on_missing nor on_stale is impute"),
         ({"on_missing": "impute", "impute": {"temperature_last": float("nan")}}, "impute"),
     ):
