@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -172,3 +173,61 @@ def test_a_cluster_without_a_server_for_a_key_says_so(cluster: redis.Redis, node
         server_admin(nodes[0]).execute_command("CLUSTER ADDSLOTS", slot)
         servers.until(lambda: write(cluster, KEYS, 5))
     assert values(cluster) == {b"5"}
+
+
+def feast_reads_what_it_wrote(**options: Any) -> None:
+    """Feast's interface with these options of its Redis store."""
+    from feast import Entity, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+    from feast.types import Int64, String
+
+    from millwright.online.store import RedisOnlineStore
+
+    online = {
+        "type": "millwright.online.store.RedisOnlineStore",
+        "key_ttl_seconds": 60,
+        "full_scan_for_deletion": False,
+        **options,
+    }
+    config = RepoConfig(
+        project="p", provider="local", registry="none.db", online_store=online, entity_key_serialization_version=3
+    )
+    source = FileSource(path="none", timestamp_field="t")
+    view = FeatureView(
+        name=VIEW,
+        entities=[Entity(name="m", join_keys=["m"], value_type=ValueType.STRING)],
+        schema=[Field(name="m", dtype=String), Field(name="x", dtype=Int64)],
+        source=source,
+    )
+    keys = [EntityKey(join_keys=["m"], entity_values=[Value(string_val=f"m{index}")]) for index in range(20)]
+    store = RedisOnlineStore()
+    store.online_write_batch(config, view, [(key, {"x": Value(int64_val=7)}, NOON, NOON) for key in keys], None)
+    assert store.online_read(config, view, keys) == [(NOON, {"x": Value(int64_val=7)})] * 20
+    assert asyncio.run(store.online_read_async(config, view, keys)) == [(NOON, {"x": Value(int64_val=7)})] * 20
+    store.delete_table(config, view)
+    assert store.online_read(config, view, keys) == [(None, None)] * 20
+
+
+def test_feasts_options_for_a_cluster(cluster: redis.Redis, nodes: list[Valkey]) -> None:
+    hosts = ",".join(f"{LOOPBACK}:{node.port}" for node in nodes)
+    feast_reads_what_it_wrote(redis_type="redis_cluster", connection_string=f"{hosts},password={PASSWORD}")
+    feast_reads_what_it_wrote(redis_type="redis_cluster", connection_string=f"redis://:{PASSWORD}@{hosts}")
+
+
+def test_feasts_options_for_sentinels() -> None:
+    with servers.sentinels("valkey") as (_, [*_, watcher]):
+        names: Any = {"redis_type": "redis_sentinel", "sentinel_master": "features"}
+        feast_reads_what_it_wrote(connection_string=f"{LOOPBACK}:{watcher.port},password={PASSWORD},db=0", **names)
+        feast_reads_what_it_wrote(connection_string=f"redis://:{PASSWORD}@{LOOPBACK}:{watcher.port}/0", **names)
+        with pytest.raises(redis.ConnectionError):
+            feast_reads_what_it_wrote(
+                connection_string=f"redis://:{PASSWORD}@{LOOPBACK}:{watcher.port}", redis_type="redis_sentinel"
+            )
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis+sentinel://h:1", "redis+other://h", "redis+cluster://h:port"])
+def test_a_url_that_names_no_redis_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(connect.BadUrl, match=r"is not one of redis://") as told:
+        connect.client(url.replace("//", "//:secret@"))
+    assert "secret" not in str(told.value)
