@@ -209,12 +209,30 @@ def _places(
     return asked, rows if len(asked) < len(keys) else None
 
 
+def _row(reply: Reply, ttl: timedelta | None, now: int, keep_old: bool) -> list[Column]:
+    """As `_columns`, for one entity: what columns make faster for many costs twice as much for one."""
+    stamp, *fields = reply
+    (event,) = codec.decode_timestamps([stamp])
+    oldest = now - ttl // MICROSECOND if ttl else None
+    late = oldest is not None and event is not None and event < oldest
+    events, columns = [event], []
+    for data in fields:
+        value = None if data is None else codec.decode_value(data)
+        status: Status = "PRESENT" if value is not None else "NOT_FOUND" if data is None else "NULL_VALUE"
+        if event is None or late:
+            status, value = ("OUTSIDE_MAX_AGE", value if keep_old else None) if late else ("NOT_FOUND", None)
+        columns.append(Column([value], [status], events))
+    return columns
+
+
 def _columns(
     replies: Sequence[Reply], count: int, rows: list[int] | None, ttl: timedelta | None, now: int, keep_old: bool
 ) -> list[Column]:
     """Columns of the replies of one view, whose first field is the event timestamp."""
     if not replies:
         return [Column([], [], [])] * count
+    if len(replies) == 1 and rows is None:
+        return _row(replies[0], ttl, now, keep_old)
     stamps, *fields = zip(*replies, strict=True)
     events = codec.decode_timestamps(stamps)
     oldest = now - ttl // MICROSECOND if ttl else None
