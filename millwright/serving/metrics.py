@@ -28,6 +28,8 @@ class Metrics:
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+        # Now, as prometheus_client does: Feast's modules set the variable when they are imported, for themselves.
+        self._folder = os.environ.get(FOLDER)
         self._registry = registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._seconds = Histogram(
@@ -80,16 +82,15 @@ class Metrics:
         """All metrics of all workers in Prometheus's text format. Reads files: call it on a thread."""
         from prometheus_client import CollectorRegistry, generate_latest
 
-        folder = os.environ.get(FOLDER)
-        if not folder:
+        if not self._folder:
             return generate_latest(self._registry)
         from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
         with self._lock:
-            for process in {int(file.stem.rpartition("_")[2]) for file in Path(folder).glob("gauge_live*.db")}:
+            for process in {int(file.stem.rpartition("_")[2]) for file in Path(self._folder).glob("gauge_live*.db")}:
                 if not psutil.pid_exists(process):
                     with contextlib.suppress(FileNotFoundError):  # another worker was faster
                         mark_process_dead(process)  # type: ignore[no-untyped-call]
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
             return generate_latest(registry)

@@ -9,6 +9,7 @@ import time
 
 import httpx
 
+from millwright.serving.metrics import FOLDER
 from millwright.settings import Settings
 from millwright.stack.api import MODULE
 from millwright.stack.server import free_port
@@ -20,7 +21,8 @@ class uvicorn:
     def __init__(self, settings: Settings, *, workers: int = 1, **variables: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         values = {name: settings.require(name) for name in ("postgres_url", "redis_url")}
-        environment = {**os.environ, **{f"MILLWRIGHT_{name.upper()}": value for name, value in values.items()}}
+        kept = {name: value for name, value in os.environ.items() if name != FOLDER}  # Feast sets it in the test's process
+        environment = {**kept, **{f"MILLWRIGHT_{name.upper()}": value for name, value in values.items()}}
         self.process = subprocess.Popen(
             [sys.executable, "-m", MODULE, "--port", str(port), "--workers", str(workers)],
             env={**environment, "MILLWRIGHT_PROJECT": str(settings.project), **variables},
