@@ -36,7 +36,8 @@ def check_published(
     from millwright.registry import applied
 
     def parity() -> Seen:
-        status = applied(conn)[view.id].status if view.id in applied(conn) else "not applied"
+        known = applied(conn).get(view.id)
+        status = known.status if known else "not applied"
         if status not in ("active", "deprecated"):
             return Seen(True, f"the view is {status}: it is not served", "nothing to compare")
         found = compare_online(conn, client, definitions, view, project=project, sample=None if whole else SAMPLE, expire=expire)

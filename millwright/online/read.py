@@ -188,10 +188,6 @@ def _key_encoder(project: str, join_keys: tuple[tuple[str, str], ...]) -> Callab
     return codec.key_encoder(project, dict(join_keys))
 
 
-def _encoder(project: str, view: ServedView) -> Callable[[Mapping[str, Any]], bytes]:
-    return _key_encoder(project, tuple(view.join_keys.items()))
-
-
 def _places(
     view: ServedView, encode: Callable[[Mapping[str, Any]], bytes], entity_rows: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[bytes, int], list[int] | None]:
